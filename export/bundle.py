@@ -1,0 +1,137 @@
+"""Checkpoint to bundle: the folder that everything downstream works from."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import torch
+from torch import nn
+
+from export.dead_paths import Dropped, drop_dead_paths
+from export.fold import fold_batchnorm
+from export.graph import onnx_from_model
+from export.operators import OPERATOR_VERSION, attach_functions
+from runtime import street
+from runtime.bundle import MANIFEST_NAME, TORCH_REFERENCE_NAME, Manifest, ModelInfo, open_bundle
+from runtime.errors import UserError
+from runtime.files import replace_folder, sha256_of
+from runtime.segmenter import Segmenter
+from training import HyperSeg, load_model
+from training.variants import check_input_size
+
+# Round-off moves the arg max only where two classes are within it of each other: about one pixel in 100,000.
+MIN_LABEL_AGREEMENT = 0.999
+CHECKED_SCENES = 4
+TOOLS = ("torch", "timm", "onnx", "onnxscript", "onnxruntime")
+
+
+@dataclass(frozen=True)
+class Export:
+    """What an export made."""
+
+    folder: Path
+    manifest: Manifest
+    dropped: list[Dropped]
+    label_agreement: float  # with PyTorch, share of pixels
+
+
+def export_bundle(
+    checkpoint: Path,
+    out: Path | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    logits: bool = False,
+    progress: Callable[[str], None] = lambda step: None,
+) -> Export:
+    """Write the bundle of a checkpoint at ``size`` (height, width; the variant's published size by default).
+
+    The folder ``out`` (default: out/bundles/VARIANT) appears complete or not at all; an old bundle there is replaced.
+    ``progress`` is told each step. Raises UserError for a bad checkpoint, an illegal size, an unwritable folder, and
+    if ONNX Runtime's labels disagree with PyTorch's.
+    """
+    _quieten_exporter()
+    progress("read the checkpoint")
+    model = load_model(checkpoint)
+    config = model.config
+    height, width = size or config.input_size
+    check_input_size(config, height, width)
+    info = ModelInfo(
+        name=config.name,
+        variant=config.name,
+        classes=config.labels.classes,
+        palette=config.labels.palette,
+        mean=config.mean,
+        std=config.std,
+        height=height,
+        width=width,
+        operator_version=OPERATOR_VERSION,
+    )
+    out = out or Path("out/bundles") / info.name
+    with replace_folder(out, owned=_files_of_old_bundle(out)) as folder:
+        progress("fold BatchNorm into the weight mappers")
+        folded, dropped = drop_dead_paths(fold_batchnorm(model))
+        progress("emit ONNX")
+        bare = onnx_from_model(folded, info, logits=logits)
+        progress("write the files")
+        onnx.save(bare, folder / f"{info.name}.fp32.trt.onnx")
+        onnx.save(attach_functions(bare), folder / f"{info.name}.fp32.onnx")
+        torch.export.save(_exported_reference(model, height, width), folder / TORCH_REFERENCE_NAME)
+        manifest = Manifest(
+            info=info,
+            checkpoint_sha256=sha256_of(checkpoint),
+            training_data=model.training_data,
+            files={path.name: sha256_of(path) for path in sorted(folder.iterdir())},
+            tools={tool: version(tool) for tool in TOOLS},
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+        )
+        manifest.write(folder)
+        progress("compare ONNX Runtime with PyTorch")
+        agreement = label_agreement(folder)
+        if agreement < MIN_LABEL_AGREEMENT:
+            raise UserError(
+                f"ONNX Runtime agrees with PyTorch on only {agreement:.4%} of the pixels, less than "
+                f"{MIN_LABEL_AGREEMENT:.1%}; nothing was written. A network with huge activations (diverged training?) "
+                "does that; otherwise it is a fault of this program."
+            )
+    return Export(out, manifest, dropped, agreement)
+
+
+def label_agreement(bundle: Path) -> float:
+    """Share of pixels on which ONNX Runtime and the unfolded PyTorch network give one label, on street scenes."""
+    onnxruntime, pytorch = Segmenter(bundle, "onnxruntime"), Segmenter(bundle, "torch")
+    info = onnxruntime.info
+    scenes = [
+        street.render(seed, height=info.height, width=info.width)[0] for seed in street.HELD_OUT_SEEDS[:CHECKED_SCENES]
+    ]
+    return float(np.mean([onnxruntime(image) == pytorch(image) for image in scenes]))
+
+
+def _exported_reference(model: HyperSeg, height: int, width: int) -> torch.export.ExportedProgram:
+    """Capture the unfolded network: input float32 [1, 3, H, W], normalised; output logits."""
+    image = torch.zeros(1, 3, height, width)
+    with torch.no_grad():
+        return torch.export.export(model, (image,))
+
+
+def _files_of_old_bundle(out: Path) -> set[str]:
+    """Return the names a bundle at ``out`` consists of; refuse a folder that holds something else."""
+    if not out.is_dir() or not any(out.iterdir()):
+        return set()
+    if not (out / MANIFEST_NAME).exists():
+        raise UserError(f"{out} is not empty and holds no bundle; name another folder with --out.")
+    return {MANIFEST_NAME, *open_bundle(out).manifest.files}
+
+
+def _quieten_exporter() -> None:
+    """Silence the exporter's deprecation and progress chatter; its errors still come through."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="torch|onnxscript|copyreg")

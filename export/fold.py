@@ -1,0 +1,130 @@
+"""Fold every BatchNorm into the convolution before it, static or dynamic (the paper's Appendix E)."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+from export import operators
+from training import HyperSeg
+from training.decoder import InvertedResidualLevel, PointwiseLevel, hidden_channels, weight_offsets
+from training.theta import LevelPlan
+
+
+def fold_batchnorm(model: HyperSeg) -> HyperSeg:
+    """Return a new model in eval mode that computes the same and has no BatchNorm; the given one stays as it is.
+
+    Its decoder levels are DPWConv and DPWInvertedResidual operators with a static bias per channel.
+    """
+    folded = deepcopy(model).eval()
+    fold_static(folded.backbone)
+    fold_static(folded.context_head)
+    decoder = folded.decoder
+    for index, level in enumerate(decoder.levels):
+        mapper = decoder.mappers[level.plan.mapper]
+        if isinstance(level, PointwiseLevel):
+            bias = fold_dynamic(level.bn, mapper, level.plan.weight_offset, level.plan.theta_size)
+            decoder.levels[index] = FoldedPointwiseLevel(level.plan, bias)
+            continue
+        bounds = [*weight_offsets(level.plan), level.plan.weight_offset + level.plan.theta_size]
+        biases = [
+            fold_dynamic(bn, mapper, start, stop - start)
+            for bn, start, stop in zip((level.bn1, level.bn2, level.bn3), bounds, bounds[1:], strict=False)
+        ]
+        folded_level = (
+            FoldedInvertedResidualLevel if isinstance(level, InvertedResidualLevel) else FoldedHiddenHaloLevel
+        )
+        decoder.levels[index] = folded_level(level.plan, *biases)
+    return folded
+
+
+def fold_static(module: nn.Module) -> None:
+    """Fold each BatchNorm in the module into the convolution registered just before it, in place."""
+    for parent in module.modules():
+        children = list(parent.named_children())
+        for (conv_name, conv), (bn_name, bn) in zip(children, children[1:], strict=False):
+            if not isinstance(bn, nn.BatchNorm2d):
+                continue
+            if not isinstance(conv, nn.Conv2d) or conv.out_channels != bn.num_features:
+                raise ValueError(f"{bn_name} follows {conv_name}, which is not a convolution of as many channels")
+            conv.weight, conv.bias = fuse_conv_bn_weights(
+                conv.weight, conv.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
+            )
+            # timm's BatchNorm carries the activation that follows it.
+            parent.set_submodule(bn_name, getattr(bn, "act", nn.Identity()))
+
+
+def fold_dynamic(bn: nn.BatchNorm2d, mapper: nn.Conv2d, start: int, count: int) -> nn.Parameter:
+    """Fold a BatchNorm behind a dynamic convolution into its weight mapper, in place; return the bias that is left.
+
+    BN(W * x) = (g W) * x + (beta - g mean) with g = gamma / sqrt(var + eps). W is what the mapper's output channels
+    [start, start + count) say, row-major with the convolution's output channel slowest: g scales those rows. The
+    second term depends on neither patch nor signal, so it is an ordinary bias per channel.
+    """
+    scale = bn.weight / torch.sqrt(bn.running_var + bn.eps)
+    with torch.no_grad():
+        rows = scale.repeat_interleave(count // len(scale))
+        mapper.weight[start : start + count] *= rows.view(-1, 1, 1, 1)
+    return nn.Parameter((bn.bias - bn.running_mean * scale).detach())
+
+
+class FoldedPointwiseLevel(nn.Module):
+    """One DPWConv: 1x1, bias, ReLU."""
+
+    def __init__(self, plan: LevelPlan, bias: nn.Parameter) -> None:
+        super().__init__()
+        self.plan = plan
+        self.bias = bias
+
+    def forward(self, x: Tensor, theta: Tensor) -> Tensor:
+        """x is [N, in, H, W], theta [N, K, Nh, Nw]; the result is [N, out, H, W]."""
+        plan = self.plan
+        return operators.dpwconv(x, theta, self.bias, plan.out_channels, [1, 1], 1, "reflect", "relu", plan.weight_offset)
+
+
+class FoldedInvertedResidualLevel(nn.Module):
+    """v1: one DPWInvertedResidual."""
+
+    def __init__(self, plan: LevelPlan, bias1: nn.Parameter, bias2: nn.Parameter, bias3: nn.Parameter) -> None:
+        super().__init__()
+        self.plan = plan
+        self.bias1, self.bias2, self.bias3 = bias1, bias2, bias3
+
+    def forward(self, x: Tensor, theta: Tensor) -> Tensor:
+        """x is [N, in, H, W], theta [N, K, Nh, Nw]; the result is [N, out, H, W]."""
+        plan = self.plan
+        return operators.dpw_inverted_residual(
+            x,
+            theta,
+            self.bias1,
+            self.bias2,
+            self.bias3,
+            hidden_channels=hidden_channels(plan),
+            out_channels=plan.out_channels,
+            kernel_shape=[plan.kernel_size, plan.kernel_size],
+            pad_mode="reflect",
+            activation="relu6",
+            residual=plan.in_channels == plan.out_channels,
+            weight_offset=plan.weight_offset,
+        )
+
+
+class FoldedHiddenHaloLevel(nn.Module):
+    """v0_1: three DPWConv, expand, depthwise, project, that exchange hidden values between patches."""
+
+    def __init__(self, plan: LevelPlan, bias1: nn.Parameter, bias2: nn.Parameter, bias3: nn.Parameter) -> None:
+        super().__init__()
+        self.plan = plan
+        self.bias1, self.bias2, self.bias3 = bias1, bias2, bias3
+
+    def forward(self, x: Tensor, theta: Tensor) -> Tensor:
+        """x is [N, in, H, W], theta [N, K, Nh, Nw]; the result is [N, out, H, W]."""
+        plan, hidden, k = self.plan, hidden_channels(self.plan), self.plan.kernel_size
+        expand, depthwise, project = weight_offsets(plan)
+        y = folded_dpwconv(x, theta, self.bias1, 1, 1, "relu6", expand)
+        y = folded_dpwconv(y, theta, self.bias2, k, hidden, "relu6", depthwise)
+        y = folded_dpwconv(y, theta, self.bias3, 1, 1, "none", project)
+        return x + y if plan.in_channels == plan.out_channels else y

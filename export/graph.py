@@ -1,0 +1,57 @@
+"""The ONNX graph: uint8 image in, labels out, the dynamic convolutions as operators of the domain `hyperseg`."""
+
+from __future__ import annotations
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from export import operators
+from runtime.bundle import ONNX_METADATA_KEY, ModelInfo
+from training import HyperSeg
+from training.model import normalise
+
+OPSET = 20
+
+
+class Deployed(nn.Module):
+    """A folded HyperSeg between its deployment's ends: RGB uint8 [N, H, W, 3] to labels uint8 [N, H, W].
+
+    With ``logits`` it returns (labels, logits float32 [N, classes, H, W]).
+    """
+
+    def __init__(self, folded: HyperSeg, logits: bool) -> None:
+        super().__init__()
+        self.network = folded
+        self.logits = logits
+
+    def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+        """Normalise, segment, take the arg max."""
+        logits = self.network(normalise(image.permute(0, 3, 1, 2), self.network.config))
+        labels = logits.argmax(1).to(torch.uint8)
+        return (labels, logits) if self.logits else labels
+
+
+def onnx_from_model(folded: HyperSeg, info: ModelInfo, *, logits: bool = False) -> onnx.ModelProto:
+    """Export a folded model at ``info``'s size, the batch symbolic, without function bodies.
+
+    The result passes the checker and strict shape inference; ``info`` stands in its metadata.
+    """
+    operators.register_schemas()
+    image = torch.zeros(2, info.height, info.width, 3, dtype=torch.uint8)
+    program = torch.onnx.export(
+        Deployed(folded, logits).eval(),
+        (image,),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=["image"],
+        output_names=["labels", "logits"] if logits else ["labels"],
+        dynamic_shapes={"image": {0: torch.export.Dim("batch", min=1)}},
+        custom_translation_table=operators.translation_table(),
+        verbose=False,
+    )
+    assert program is not None
+    model = program.model_proto
+    onnx.helper.set_model_props(model, {ONNX_METADATA_KEY: info.to_json()})
+    onnx.checker.check_model(model, full_check=True)
+    return model

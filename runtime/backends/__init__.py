@@ -1,0 +1,1 @@
+"""One file per engine that can run the network: each turns images into labels and logits."""
