@@ -13,7 +13,7 @@ from runtime.errors import UserError, run_command
 def main() -> None:
     """Parse the command line, export, and print what was made."""
     parser = argparse.ArgumentParser(
-        prog="scripts/export.sh", description="Export a checkpoint to a bundle: ONNX files, PyTorch reference, manifest."
+        prog="scripts/export.sh", description="Export a checkpoint to a bundle: ONNX, PyTorch reference, manifest."
     )
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("--out", type=Path, metavar="DIR", help="bundle folder (default: out/bundles/VARIANT)")

@@ -2,31 +2,27 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 
-import cv2
 import numpy as np
 import onnx
 import torch
-from torch import nn
 
 from export.dead_paths import Dropped, drop_dead_paths
 from export.fold import fold_batchnorm
-from export.graph import onnx_from_model
-from export.operators import OPERATOR_VERSION, attach_functions
+from export.graph import onnx_from_model, quieten_exporter
+from export.operators import VERSION, attach_functions
 from runtime import street
 from runtime.bundle import MANIFEST_NAME, TORCH_REFERENCE_NAME, Manifest, ModelInfo, open_bundle
 from runtime.errors import UserError
 from runtime.files import replace_folder, sha256_of
 from runtime.segmenter import Segmenter
 from training import HyperSeg, load_model
-from training.variants import check_input_size
+from training.variants import HyperSegConfig, check_input_size
 
 # Round-off moves the arg max only where two classes are within it of each other: about one pixel in 100,000.
 MIN_LABEL_AGREEMENT = 0.999
@@ -58,23 +54,13 @@ def export_bundle(
     ``progress`` is told each step. Raises UserError for a bad checkpoint, an illegal size, an unwritable folder, and
     if ONNX Runtime's labels disagree with PyTorch's.
     """
-    _quieten_exporter()
+    quieten_exporter()
     progress("read the checkpoint")
     model = load_model(checkpoint)
     config = model.config
     height, width = size or config.input_size
     check_input_size(config, height, width)
-    info = ModelInfo(
-        name=config.name,
-        variant=config.name,
-        classes=config.labels.classes,
-        palette=config.labels.palette,
-        mean=config.mean,
-        std=config.std,
-        height=height,
-        width=width,
-        operator_version=OPERATOR_VERSION,
-    )
+    info = info_from_config(config, height, width)
     out = out or Path("out/bundles") / info.name
     with replace_folder(out, owned=_files_of_old_bundle(out)) as folder:
         progress("fold BatchNorm into the weight mappers")
@@ -105,6 +91,21 @@ def export_bundle(
     return Export(out, manifest, dropped, agreement)
 
 
+def info_from_config(config: HyperSegConfig, height: int, width: int) -> ModelInfo:
+    """Return what the runtime needs to know of a network exported at a size."""
+    return ModelInfo(
+        name=config.name,
+        variant=config.name,
+        classes=config.labels.classes,
+        palette=config.labels.palette,
+        mean=config.mean,
+        std=config.std,
+        height=height,
+        width=width,
+        operator_version=VERSION,
+    )
+
+
 def label_agreement(bundle: Path) -> float:
     """Share of pixels on which ONNX Runtime and the unfolded PyTorch network give one label, on street scenes."""
     onnxruntime, pytorch = Segmenter(bundle, "onnxruntime"), Segmenter(bundle, "torch")
@@ -129,9 +130,3 @@ def _files_of_old_bundle(out: Path) -> set[str]:
     if not (out / MANIFEST_NAME).exists():
         raise UserError(f"{out} is not empty and holds no bundle; name another folder with --out.")
     return {MANIFEST_NAME, *open_bundle(out).manifest.files}
-
-
-def _quieten_exporter() -> None:
-    """Silence the exporter's deprecation and progress chatter; its errors still come through."""
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", module="torch|onnxscript|copyreg")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import deepcopy
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -32,7 +33,7 @@ def fold_batchnorm(model: HyperSeg) -> HyperSeg:
         bounds = [*weight_offsets(level.plan), level.plan.weight_offset + level.plan.theta_size]
         biases = [
             fold_dynamic(bn, mapper, start, stop - start)
-            for bn, start, stop in zip((level.bn1, level.bn2, level.bn3), bounds, bounds[1:], strict=False)
+            for bn, (start, stop) in zip((level.bn1, level.bn2, level.bn3), pairwise(bounds), strict=True)
         ]
         folded_level = (
             FoldedInvertedResidualLevel if isinstance(level, InvertedResidualLevel) else FoldedHiddenHaloLevel
@@ -45,7 +46,7 @@ def fold_static(module: nn.Module) -> None:
     """Fold each BatchNorm in the module into the convolution registered just before it, in place."""
     for parent in module.modules():
         children = list(parent.named_children())
-        for (conv_name, conv), (bn_name, bn) in zip(children, children[1:], strict=False):
+        for (conv_name, conv), (bn_name, bn) in pairwise(children):
             if not isinstance(bn, nn.BatchNorm2d):
                 continue
             if not isinstance(conv, nn.Conv2d) or conv.out_channels != bn.num_features:
@@ -81,8 +82,7 @@ class FoldedPointwiseLevel(nn.Module):
 
     def forward(self, x: Tensor, theta: Tensor) -> Tensor:
         """x is [N, in, H, W], theta [N, K, Nh, Nw]; the result is [N, out, H, W]."""
-        plan = self.plan
-        return operators.dpwconv(x, theta, self.bias, plan.out_channels, [1, 1], 1, "reflect", "relu", plan.weight_offset)
+        return dpwconv(x, theta, self.bias, activation="relu", weight_offset=self.plan.weight_offset)
 
 
 class FoldedInvertedResidualLevel(nn.Module):
@@ -124,7 +124,16 @@ class FoldedHiddenHaloLevel(nn.Module):
         """x is [N, in, H, W], theta [N, K, Nh, Nw]; the result is [N, out, H, W]."""
         plan, hidden, k = self.plan, hidden_channels(self.plan), self.plan.kernel_size
         expand, depthwise, project = weight_offsets(plan)
-        y = folded_dpwconv(x, theta, self.bias1, 1, 1, "relu6", expand)
-        y = folded_dpwconv(y, theta, self.bias2, k, hidden, "relu6", depthwise)
-        y = folded_dpwconv(y, theta, self.bias3, 1, 1, "none", project)
+        y = dpwconv(x, theta, self.bias1, activation="relu6", weight_offset=expand)
+        y = dpwconv(y, theta, self.bias2, kernel_size=k, group=hidden, activation="relu6", weight_offset=depthwise)
+        y = dpwconv(y, theta, self.bias3, activation="none", weight_offset=project)
         return x + y if plan.in_channels == plan.out_channels else y
+
+
+def dpwconv(
+    x: Tensor, theta: Tensor, bias: Tensor, *, kernel_size: int = 1, group: int = 1, activation: str, weight_offset: int
+) -> Tensor:
+    """One DPWConv node as HyperSeg uses it: a square kernel, reflect padding, as many outputs as biases."""
+    return operators.dpwconv(
+        x, theta, bias, bias.shape[0], [kernel_size, kernel_size], group, "reflect", activation, weight_offset
+    )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import warnings
+
 import onnx
 import torch
 from torch import Tensor, nn
@@ -55,3 +58,9 @@ def onnx_from_model(folded: HyperSeg, info: ModelInfo, *, logits: bool = False) 
     onnx.helper.set_model_props(model, {ONNX_METADATA_KEY: info.to_json()})
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def quieten_exporter() -> None:
+    """Silence the exporter's deprecation and progress chatter; its errors still come through."""
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="torch|onnxscript|copyreg")

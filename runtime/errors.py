@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,7 +30,11 @@ def writing(path: Path) -> Iterator[None]:
 
 
 def run_command(main: Callable[[], int | None]) -> int:
-    """Run a command's ``main`` and return its exit code: 2 and one message for a UserError, 130 for Ctrl-C."""
+    """Run a command's ``main`` and return its exit code: 2 and one message for a UserError, 130 for Ctrl-C.
+
+    SIGTERM ends it like Ctrl-C, so that half-written files are cleared away then too.
+    """
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
     try:
         return main() or 0
     except UserError as error:

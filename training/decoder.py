@@ -127,9 +127,7 @@ class HiddenHaloLevel(nn.Module):
         expand_offset, depthwise_offset, project_offset = weight_offsets(plan)
         y = dpwconv(x, theta, out_channels=hidden, kernel_shape=(1, 1), weight_offset=expand_offset)
         y = F.relu6(self.bn1(y))
-        y = dpwconv(
-            y, theta, out_channels=hidden, kernel_shape=(k, k), group=hidden, weight_offset=depthwise_offset
-        )
+        y = dpwconv(y, theta, out_channels=hidden, kernel_shape=(k, k), group=hidden, weight_offset=depthwise_offset)
         y = F.relu6(self.bn2(y))
         y = dpwconv(y, theta, out_channels=plan.out_channels, kernel_shape=(1, 1), weight_offset=project_offset)
         y = self.bn3(y)

@@ -137,13 +137,13 @@ def patch_conv(windows: Tensor, weight: Tensor, group: int = 1) -> Tensor:
         weight.reshape(-1, group_channels, kh, kw),
         groups=prod(patches) * group,
     )
-    return y.view(*patches, out_channels, height - kh + 1, width - kw + 1)
+    return y.reshape(*patches, out_channels, height - kh + 1, width - kw + 1)
 
 
 def merge_patches(windows: Tensor) -> Tensor:
-    """Put patches [N, Nh, Nw, C, ph, pw] side by side: [N, C, Nh * ph, Nw * pw]."""
+    """Put patches [N, Nh, Nw, C, ph, pw] side by side: [N, C, Nh * ph, Nw * pw], contiguous."""
     n, rows, columns, channels, height, width = windows.shape
-    return windows.permute(0, 3, 1, 4, 2, 5).reshape(n, channels, rows * height, columns * width)
+    return windows.permute(0, 3, 1, 4, 2, 5).contiguous().view(n, channels, rows * height, columns * width)
 
 
 class _Windows(torch.autograd.Function):

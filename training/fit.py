@@ -94,9 +94,7 @@ def fit(
     _quieten()
     lightning.seed_everything(recipe.seed, workers=True, verbose=False)
     training = SegmentationTraining(recipe)
-    best = ModelCheckpoint(
-        out, "best", monitor="val/miou", mode="max", save_last=True, enable_version_counter=False
-    )
+    best = ModelCheckpoint(out, "best", monitor="val/miou", mode="max", save_last=True, enable_version_counter=False)
     has_gpu = torch.cuda.is_available()
     trainer = lightning.Trainer(
         max_epochs=recipe.epochs,
@@ -119,9 +117,7 @@ def fit(
 
 
 def _loaders(recipe: Recipe) -> tuple[DataLoader[tuple[Tensor, Tensor]], DataLoader[tuple[Tensor, Tensor]]]:
-    train = AugmentedStreetScenes(
-        range(recipe.train_scenes), *recipe.scene_size, recipe.crop_size, recipe.resize_scale
-    )
+    train = AugmentedStreetScenes(range(recipe.train_scenes), *recipe.scene_size, recipe.crop_size, recipe.resize_scale)
     held_out = StreetScenes(HELD_OUT_SEEDS[: recipe.val_scenes], *recipe.scene_size)
     with_replacement = RandomSampler(train, replacement=True, num_samples=recipe.images_per_epoch)
     return (

@@ -43,8 +43,9 @@ class HyperSeg(nn.Module):
 
 def normalise(image: Tensor, config: HyperSegConfig) -> Tensor:
     """RGB image [N, 3, H, W] with values 0 to 255, of any type, to the network's input in float32."""
-    mean, std = (torch.tensor(values, device=image.device).view(3, 1, 1) for values in (config.mean, config.std))
-    return (image.float() / 255 - mean) / std
+    scale = torch.tensor([1 / (255 * std) for std in config.std], device=image.device).view(3, 1, 1)
+    shift = torch.tensor([mean / std for mean, std in zip(config.mean, config.std, strict=True)], device=image.device)
+    return image.float() * scale - shift.view(3, 1, 1)
 
 
 def create_model(name: str, *, signal_offsets: SignalOffsets = "cumulative", pretrained: bool = False) -> HyperSeg:

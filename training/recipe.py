@@ -44,7 +44,7 @@ def read_recipe(path: Path) -> Recipe:
     try:
         values = yaml.safe_load(path.read_text())
     except OSError as error:
-        raise UserError(f"cannot read the config {path}: {error.strerror}. The recipes are in training/configs/.") from error
+        raise UserError(f"cannot read {path}: {error.strerror}. The recipes are in training/configs/.") from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is no valid YAML: {error}") from error
     if not isinstance(values, dict):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
+from itertools import product
 from typing import Literal
 
 from runtime import street
@@ -210,7 +211,7 @@ def nearest_legal_sizes(config: HyperSegConfig, height: int, width: int) -> list
         smaller = max(length // multiple, 1) * multiple
         return smaller, max(-(-length // multiple), 1) * multiple
 
-    sizes = dict.fromkeys(zip(around(height), around(width), strict=True))
+    sizes = dict.fromkeys(product(around(height), around(width)))
     if config.generation == "v1" and (multiple, multiple) in sizes:
         del sizes[multiple, multiple]
         sizes |= dict.fromkeys([(multiple, 2 * multiple), (2 * multiple, multiple)])

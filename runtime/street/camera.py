@@ -70,6 +70,8 @@ class Camera:
 
 def clip_near(viewed: FloatArray) -> FloatArray:
     """Cut a convex polygon in camera coordinates (N, 3) at the near plane; returns (M, 3), M = 0 if all is behind."""
+    if viewed[:, 2].min() >= NEAR_M:
+        return viewed
     kept = []
     for a, b in zip(viewed, np.roll(viewed, -1, axis=0), strict=True):
         if a[2] >= NEAR_M:

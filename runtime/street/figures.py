@@ -3,17 +3,17 @@
 import numpy as np
 
 from runtime.street.classes import Label
+from runtime.street.colours import RED_LAMP, RUBBER, paint
 from runtime.street.solids import KEEP, Face, bar, disc, upright
-from runtime.street.vehicles import RED_LAMP, RUBBER, paint
 
 SKINS = ((236, 200, 172), (205, 160, 125), (150, 105, 75), (92, 64, 48))
 HAIRS = ((35, 28, 24), (90, 60, 35), (170, 130, 75), (150, 148, 145))
 
 
-def squeezed(faces: list[Face], squeeze: float) -> list[Face]:
-    """Narrow a figure as if it stood at an angle; a negative squeeze mirrors it."""
-    scale = np.array([abs(squeeze), 1.0, 1.0])
-    if squeeze > 0:
+def angled(rng: np.random.Generator, faces: list[Face]) -> list[Face]:
+    """Narrow a figure as if it stood at an angle, and let half of them look to the left."""
+    scale = np.array([rng.uniform(0.7, 1.0), 1.0, 1.0])
+    if rng.random() < 0.5:
         return [Face(face.points * scale, face.rgb, face.label) for face in faces]
     return [Face((face.points * scale * (-1.0, 1.0, 1.0))[::-1], face.rgb, face.label) for face in faces]
 
@@ -21,7 +21,7 @@ def squeezed(faces: list[Face], squeeze: float) -> list[Face]:
 def person(rng: np.random.Generator, stride: float) -> list[Face]:
     """Build a pedestrian; stride from -1 to 1 is the phase of the step."""
     skin, hair = SKINS[rng.integers(len(SKINS))], HAIRS[rng.integers(len(HAIRS))]
-    coat, trousers = np.asarray(paint(rng)), np.asarray(paint(rng)) * 0.6
+    coat, trousers = paint(rng), paint(rng) * 0.6
     size, build, long_coat, bag = rng.uniform(0.88, 1.05), rng.uniform(0.23, 0.31), rng.random() < 0.3, rng.random()
     step, swing, hem = 0.24 * stride, 0.16 * stride, 0.55 if long_coat else 0.86
     label = Label.PERSON
@@ -53,13 +53,16 @@ def bicycle(rng: np.random.Generator) -> list[Face]:
     tubes = [((-0.55, 0.36), (0.0, 0.36)), ((-0.55, 0.36), (-0.2, 0.85)), ((0.0, 0.36), (-0.22, 0.95))]
     tubes += [((0.0, 0.36), (0.4, 0.85)), ((-0.2, 0.82), (0.4, 0.85)), ((0.55, 0.36), (0.38, 1.02))]
     faces += [bar(a, b, 0.08, rgb, label) for a, b in tubes]
-    faces += [bar((-0.36, 0.98), (-0.08, 0.98), 0.09, RUBBER, label), bar((0.3, 1.04), (0.52, 1.06), 0.07, RUBBER, label)]
+    faces += [
+        bar((-0.36, 0.98), (-0.08, 0.98), 0.09, RUBBER, label),
+        bar((0.3, 1.04), (0.52, 1.06), 0.07, RUBBER, label),
+    ]
     return faces
 
 
 def motorcycle(rng: np.random.Generator) -> list[Face]:
     """Build a motorcycle from the side: fat tyres, engine, tank and seat."""
-    rgb, label = np.asarray(paint(rng)), Label.MOTORCYCLE
+    rgb, label = paint(rng), Label.MOTORCYCLE
     return [
         disc(-0.68, 0.34, 0.35, RUBBER, label, 12),
         disc(0.72, 0.34, 0.35, RUBBER, label, 12),
@@ -79,7 +82,7 @@ def motorcycle(rng: np.random.Generator) -> list[Face]:
 
 def rider(rng: np.random.Generator, saddle: float, lean: float, pedal: float) -> list[Face]:
     """Build a person who sits on a two-wheeler and looks towards +x; pedal is the height of the foot."""
-    coat, trousers, helmet = np.asarray(paint(rng)), np.asarray(paint(rng)) * 0.6, paint(rng)
+    coat, trousers, helmet = paint(rng), paint(rng) * 0.6, paint(rng)
     skin, label = SKINS[rng.integers(len(SKINS))], Label.RIDER
     hip, neck, knee = (-0.22, saddle + 0.08), (-0.22 + lean, saddle + 0.66), (0.16, saddle - 0.12)
     head = (neck[0] + 0.08, neck[1] + 0.2)
@@ -100,7 +103,7 @@ def rider(rng: np.random.Generator, saddle: float, lean: float, pedal: float) ->
 
 def from_behind(rng: np.random.Generator, label: Label, sway: float) -> list[Face]:
     """Build a rider on a bicycle or a motorcycle as a follower sees them; sway from -1 to 1 is the pedals' phase."""
-    coat, trousers, helmet, rgb = np.asarray(paint(rng)), np.asarray(paint(rng)) * 0.6, paint(rng), np.asarray(paint(rng))
+    coat, trousers, helmet, rgb = paint(rng), paint(rng) * 0.6, paint(rng), paint(rng)
     motor = label is Label.MOTORCYCLE
     tyre, seat, lift = (0.2, 0.82, 0.0) if motor else (0.13, 0.95, 0.13 * sway)
     faces = [upright([(-tyre / 2, 0.0), (tyre / 2, 0.0), (tyre / 2, 0.72), (-tyre / 2, 0.72)], RUBBER, label)]
@@ -140,5 +143,3 @@ def cyclist(rng: np.random.Generator, pedalling: float) -> list[Face]:
 def motorcyclist(rng: np.random.Generator) -> list[Face]:
     """Build a rider on a motorcycle from the side."""
     return [*motorcycle(rng), *rider(rng, 0.84, 0.18, 0.34)]
-
-

@@ -29,35 +29,56 @@ class Face(NamedTuple):
 
 @dataclass(frozen=True)
 class Mesh:
-    """Lit faces in world coordinates, painted in their order."""
+    """Faces as arrays, painted in their order."""
 
     points: FloatArray  # (N, 3), the faces' points one after the other
     starts: NDArray[np.intp]  # (M,) index of each face's first point
     rgb: FloatArray  # (M, 3), 0 to 255
+    normals: FloatArray  # (M, 3) outward unit vectors
     labels: NDArray[np.int16]  # (M,) train id or KEEP
 
 
-def mesh(faces: Sequence[Face], light: Light, at: Sequence[float] = (0.0, 0.0, 0.0), heading: float = 0.0) -> Mesh:
-    """Place faces in the world, turned by heading radians from +z towards +x, and light them."""
-    sizes = [len(face.points) for face in faces]
-    starts = np.cumsum([0, *sizes[:-1]])
-    cos, sin = np.cos(heading), np.sin(heading)
-    turn = np.array([[cos, 0.0, -sin], [0.0, 1.0, 0.0], [sin, 0.0, cos]])
-    points = np.concatenate([face.points for face in faces]) @ turn + np.asarray(at)
+@dataclass(frozen=True)
+class Body:
+    """A mesh at a place: turned by heading radians from +z towards +x, then moved."""
+
+    mesh: Mesh
+    x: float = 0.0
+    z: float = 0.0
+    heading: float = 0.0
+
+
+def mesh(faces: Sequence[Face]) -> Mesh:
+    """Pack faces into arrays."""
+    points = np.concatenate([face.points for face in faces])
+    starts = np.cumsum([0, *(len(face.points) for face in faces[:-1])])
     first, second, third = points[starts], points[starts + 1], points[starts + 2]
     normals = np.cross(third - first, second - first)
-    normals /= np.linalg.norm(normals, axis=1, keepdims=True) + 1e-9
-    rgb = np.array([face.rgb for face in faces]) * light.shade(normals)
-    return Mesh(points, starts, rgb.clip(0, 255), np.array([face.label for face in faces], np.int16))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    rgb, labels = np.array([face.rgb for face in faces], float), np.array([face.label for face in faces], np.int16)
+    return Mesh(points, starts, rgb, normals, labels)
 
 
-def join(meshes: Sequence[Mesh]) -> Mesh:
-    """Put meshes one after the other into one."""
-    offsets = np.cumsum([0, *(len(part.points) for part in meshes[:-1])])
+def assemble(bodies: Sequence[Body], light: Light) -> Mesh:
+    """Return one mesh, in world coordinates and lit, of many bodies."""
+    meshes = [body.mesh for body in bodies]
+    poses = np.array([(body.x, body.z, np.cos(body.heading), np.sin(body.heading)) for body in bodies])
+    point_counts, face_counts = [len(part.points) for part in meshes], [len(part.starts) for part in meshes]
+    points = np.concatenate([part.points for part in meshes])
+    normals = np.concatenate([part.normals for part in meshes])
+    x, z, cos, sin = np.repeat(poses, point_counts, axis=0).T
+    points = np.column_stack([points[:, 0] * cos + points[:, 2] * sin + x, points[:, 1],
+                              points[:, 2] * cos - points[:, 0] * sin + z])  # fmt: skip
+    _, _, cos, sin = np.repeat(poses, face_counts, axis=0).T
+    normals = np.column_stack([normals[:, 0] * cos + normals[:, 2] * sin, normals[:, 1],
+                               normals[:, 2] * cos - normals[:, 0] * sin])  # fmt: skip
+    offsets = np.repeat(np.cumsum([0, *point_counts[:-1]]), face_counts)
+    rgb = np.concatenate([part.rgb for part in meshes]) * light.shade(normals)
     return Mesh(
-        np.concatenate([part.points for part in meshes]),
-        np.concatenate([part.starts + offset for part, offset in zip(meshes, offsets, strict=True)]),
-        np.concatenate([part.rgb for part in meshes]),
+        points,
+        np.concatenate([part.starts for part in meshes]) + offsets,
+        np.minimum(rgb, 255.0),
+        normals,
         np.concatenate([part.labels for part in meshes]),
     )
 
@@ -98,7 +119,7 @@ class Prism(NamedTuple):
     half_widths: Sequence[float]
 
     def edge(self, index: int, rgb: Colour, label: int) -> Face:
-        """Return the quad over the profile's edge from point index to the next, as (s, t): s to the right."""
+        """Return the quad over the profile's edge from point index to the next; see inlay for its order."""
         following = (index + 1) % len(self.profile)
         (z, y), (next_z, next_y) = self.profile[index], self.profile[following]
         w, next_w = self.half_widths[index], self.half_widths[following]
@@ -123,12 +144,12 @@ def box(x: float, y0: float, y1: float, z0: float, z1: float) -> Prism:
 
 
 def inlay(quad: Face, s0: float, t0: float, s1: float, t1: float, rgb: Colour) -> Face:
-    """Return the detail that covers s0..s1 (left to right) and t0..t1 (top to bottom) of a prism's edge quad."""
-    top_left, bottom_left, bottom_right, top_right = quad.points
+    """Return the detail that covers s0..s1 (from -x to x) and t0..t1 (along the profile) of a prism's edge quad."""
+    start_left, end_left, end_right, start_right = quad.points
     corners = []
     for s, t in ((s0, t0), (s0, t1), (s1, t1), (s1, t0)):
-        top, bottom = top_left + (top_right - top_left) * s, bottom_left + (bottom_right - bottom_left) * s
-        corners.append(top + (bottom - top) * t)
+        start, end = start_left + (start_right - start_left) * s, end_left + (end_right - end_left) * s
+        corners.append(start + (end - start) * t)
     return Face(np.array(corners), rgb, KEEP)
 
 

@@ -1,31 +1,21 @@
-"""Cars, trucks, buses and trams. They stand at the origin and drive towards +z; sizes in metres."""
+"""Cars, trucks, buses and trams. They stand at the origin and drive towards +z; sizes in metres.
+
+A prism's profile runs up at the front and down at the back, so an inlay's t = 0 is below in front, above behind.
+"""
 
 import numpy as np
 
+from runtime.street.camera import FloatArray
 from runtime.street.classes import Label
-from runtime.street.solids import KEEP, Colour, Face, Prism, box, inlay, on_sides, straight_prism, wheel
+from runtime.street.colours import GLASS, RED_LAMP, RUBBER, WHITE_LAMP, paint
+from runtime.street.solids import KEEP, Face, Prism, box, inlay, on_sides, straight_prism, wheel
 
-GLASS = (52, 62, 72)
-RUBBER = (26, 26, 28)
-RED_LAMP = (190, 25, 25)
-WHITE_LAMP = (250, 248, 225)
 PLATE = (225, 225, 215)
-
-PAINTS = (
-    (225, 226, 228), (30, 31, 34), (120, 123, 127), (165, 168, 172), (92, 95, 98), (150, 28, 30), (35, 60, 120),
-    (70, 110, 70), (55, 75, 45), (190, 175, 150), (110, 75, 50), (205, 160, 50), (120, 160, 195), (60, 70, 80),
-)  # fmt: skip
-"""Paint of cars, fences, doors and shop fronts: most of it also occurs in roads, trees, houses and skies."""
-
-
-def paint(rng: np.random.Generator) -> Colour:
-    """Choose a paint and vary it a little."""
-    return (np.asarray(PAINTS[rng.integers(len(PAINTS))]) * rng.uniform(0.85, 1.15)).clip(12, 240)
 
 
 def car(rng: np.random.Generator) -> list[Face]:
     """Build a saloon, a hatchback or an off-roader."""
-    rgb = np.asarray(paint(rng))
+    rgb = paint(rng)
     length, width = rng.uniform(4.0, 4.8), rng.uniform(0.86, 0.95)
     waist, roof = rng.uniform(0.88, 1.08), rng.uniform(1.42, 1.75)
     back, front = -length / 2, length / 2
@@ -61,13 +51,13 @@ def car(rng: np.random.Generator) -> list[Face]:
     ]
 
 
-def truck(rng: np.random.Generator) -> tuple[list[Face], list[Face]]:
-    """Build a lorry: its cargo box or tarpaulin, and its cab, which the painter must order by the view."""
-    rgb, cargo_rgb = np.asarray(paint(rng)), np.asarray(paint(rng)) * 0.5 + 110
+def truck(rng: np.random.Generator) -> list[list[Face]]:
+    """Build a lorry: its cab and its cargo box."""
+    rgb, cargo_rgb = paint(rng), paint(rng) * 0.5 + 110
     width, top, back = rng.uniform(1.15, 1.3), rng.uniform(3.0, 3.7), -rng.uniform(2.8, 4.2)
     cargo = box(width, 0.95, top, back, 1.7)
     doors = cargo.edge(3, cargo_rgb, Label.TRUCK)
-    stripe = np.asarray(paint(rng))
+    stripe = paint(rng)
     low, high = 0.95 + 0.35 * (top - 0.95), 0.95 + 0.6 * (top - 0.95)
     load = [
         *box(width * 0.8, 0.0, 0.95, back + 0.3, 1.6).faces(RUBBER, Label.TRUCK),
@@ -94,17 +84,16 @@ def truck(rng: np.random.Generator) -> tuple[list[Face], list[Face]]:
         *on_sides([(2.3, 1.6), (3.35, 1.6), (3.2, 2.5), (2.3, 2.5)], width * 0.98, GLASS),
         *wheel(2.7, 0.5, width, Label.TRUCK),
     ]
-    return load, driver
+    return [driver, load]
 
 
 def bus(rng: np.random.Generator) -> list[Face]:
     """Build a city bus: one long box on wheels with a window band and a lit destination board."""
-    rgb = np.asarray(paint(rng))
+    rgb = paint(rng)
     half, width, roof = rng.uniform(4.4, 5.8), 1.27, rng.uniform(2.95, 3.2)
     body = straight_prism([(-half, 0.35), (half, 0.35), (half, roof), (-half, roof)], width)
     front, rear = body.edge(1, rgb, Label.BUS), body.edge(3, rgb, Label.BUS)
     board = (255, 165, 40)
-    # Seen from the front, edge 1 has its top at t = 1.
     faces = [
         *box(width * 0.85, 0.0, 0.4, -half + 0.6, half - 0.6).faces(RUBBER, Label.BUS),
         *body.faces(rgb, Label.BUS),
@@ -129,9 +118,9 @@ def bus(rng: np.random.Generator) -> list[Face]:
     return faces
 
 
-def tram_section(rng_paint: Colour, length: float, nose: float) -> list[Face]:
-    """Build one section of a tram; nose is +1 or -1 where it tapers to a driver's cab, 0 in the middle."""
-    rgb, cream, half, width = np.asarray(rng_paint), np.array([224, 216, 196.0]), length / 2, 1.3
+def tram_section(rgb: FloatArray, cream: FloatArray, length: float, nose: int) -> list[Face]:
+    """Build one section of a tram; nose is 1 or -1 where it tapers to a driver's cab, 0 in the middle."""
+    half, width = length / 2, 1.3
     front, back = (half - 0.9, -half) if nose > 0 else (half, -half + 0.9) if nose < 0 else (half, -half)
     body = straight_prism([(-half, 0.12), (half, 0.12), (half, 1.3), (front, 3.3), (back, 3.3), (-half, 1.3)], width)
     ahead, behind = body.edge(2, cream, Label.TRAIN), body.edge(4, cream, Label.TRAIN)
@@ -154,3 +143,16 @@ def tram_section(rng_paint: Colour, length: float, nose: float) -> list[Face]:
         outline = [(z + 0.1, 1.55), (z + pane - 0.1, 1.55), (z + pane - 0.1, 2.85), (z + 0.1, 2.85)]
         faces += on_sides(outline, width + 0.01, GLASS)
     return faces
+
+
+def tram(rng: np.random.Generator) -> list[list[Face]]:
+    """Build a tram of three sections: no wheels to be seen, a coloured skirt, tapered ends."""
+    rgb, cream = paint(rng), np.array([224, 216, 196.0]) * rng.uniform(0.75, 1.1, 3)
+    lengths = rng.uniform([5.5, 4.5, 5.5], [7.5, 6.5, 7.5])
+    sections, front = [], lengths.sum() / 2
+    for length, nose in zip(lengths, (1, 0, -1), strict=True):
+        centre = np.array([0.0, 0.0, front - length / 2])
+        faces = tram_section(rgb, cream, length - 0.4, nose)
+        sections.append([Face(face.points + centre, face.rgb, face.label) for face in faces])
+        front -= length
+    return sections

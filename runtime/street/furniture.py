@@ -1,0 +1,77 @@
+"""What stands on the pavement: lamps, traffic lights, signs, tree trunks. Feet at the origin, facing the camera."""
+
+import numpy as np
+
+from runtime.street.classes import Label
+from runtime.street.solids import KEEP, Colour, Face, bar, box, disc, upright
+
+POLE_COLOURS = ((120, 124, 128), (70, 78, 80), (45, 60, 52), (150, 152, 150), (110, 92, 72), (38, 38, 40))
+
+
+def post(rgb: Colour, height: float, half_width: float) -> list[Face]:
+    """Build a square post."""
+    return box(half_width, 0.0, height, -half_width, half_width).faces(rgb, Label.POLE)
+
+
+def lamp(rng: np.random.Generator, side: int) -> list[Face]:
+    """Build a street lamp whose arm reaches to the left (-1) or to the right (1)."""
+    height, reach = rng.uniform(6.0, 7.5), side * rng.uniform(1.6, 2.6)
+    rgb, pole = POLE_COLOURS[rng.integers(len(POLE_COLOURS))], Label.POLE
+    head = [(-0.5, 0.25), (0.5, 0.25), (0.4, 0.5), (-0.4, 0.5)]
+    return [
+        *post(rgb, height, 0.16),
+        bar((0.0, height - 0.1), (reach, height + 0.35), 0.2, rgb, pole),
+        upright([(reach + x, height + y) for x, y in head], rgb, pole),
+    ]
+
+
+def traffic_light(rng: np.random.Generator) -> list[Face]:
+    """Build a traffic light on a post, with one of its three lamps on."""
+    height, half, housing = rng.uniform(3.4, 4.2), 0.4, rng.choice([28.0, 42.0, 60.0])
+    label = Label.TRAFFIC_LIGHT
+    top, bottom = height, height - 2.1
+    faces = post(POLE_COLOURS[rng.integers(len(POLE_COLOURS))], bottom + 0.1, 0.14)
+    shell = (housing, housing, housing * 0.95)
+    faces += [upright([(-half, bottom), (half, bottom), (half, top), (-half, top)], shell, label, z=-0.2)]
+    on = int(rng.integers(3))
+    for index, (dark, bright) in enumerate(
+        [((70, 18, 18), (255, 60, 40)), ((75, 58, 15), (255, 200, 50)), ((15, 60, 40), (60, 255, 150))]
+    ):
+        lens = disc(0.0, top - 0.4 - 0.65 * index, 0.26, bright if index == on else dark, KEEP, 10)
+        faces.append(Face(lens.points - (0.0, 0.0, 0.21), np.asarray(lens.rgb) * (1.7 if index == on else 1.0), KEEP))
+    return faces
+
+
+def sign(rng: np.random.Generator) -> list[Face]:
+    """Build a traffic sign on a post: a disc, a triangle, a square or a direction board."""
+    height, radius, label = rng.uniform(2.4, 3.1), rng.uniform(0.48, 0.62), Label.TRAFFIC_SIGN
+    white, red, blue, yellow = (238, 238, 234), (190, 30, 35), (35, 80, 165), (235, 195, 50)
+    kind = rng.integers(6)
+    pole = post(POLE_COLOURS[rng.integers(len(POLE_COLOURS))], height, 0.12)
+    if kind == 0:
+        plate = [disc(0, height, radius, red, label, 14), disc(0, height, radius * 0.7, white, KEEP, 14)]
+        plate += [bar((-0.2, height), (0.2, height), 0.18, (40, 40, 42), KEEP)]
+    elif kind == 1:
+        plate = [disc(0, height, radius, blue, label, 14), bar((0, height - 0.3), (0, height + 0.3), 0.16, white, KEEP)]
+    elif kind == 2:
+        outer = [(-radius * 1.1, height - 0.4), (radius * 1.1, height - 0.4), (0.0, height + 0.62)]
+        inner = [(x * 0.62, height - 0.06 + (y - height + 0.06) * 0.6) for x, y in outer]
+        plate = [upright(outer, red, label), upright(inner, white, KEEP)]
+    elif kind == 3:
+        plate = [disc(0, height, radius * 1.1, red, label, 8), bar((-0.34, height), (0.34, height), 0.16, white, KEEP)]
+    elif kind == 4:
+        diamond = [(0.0, height - 0.65), (0.65, height), (0.0, height + 0.65), (-0.65, height)]
+        inner = [(x * 0.7, height + (y - height) * 0.7) for x, y in diamond]
+        plate = [upright(diamond, white, label), upright(inner, yellow, KEEP)]
+    else:
+        colour = [blue, yellow, (40, 110, 70), white][rng.integers(4)]
+        board = [(-0.8, height - 0.4), (0.8, height - 0.4), (0.8, height + 0.45), (-0.8, height + 0.45)]
+        plate = [upright(board, colour, label)]
+        ink = (30, 30, 32) if colour in (yellow, white) else white
+        plate += [bar((-0.6, height + y), (0.45, height + y), 0.12, ink, KEEP) for y in (0.2, -0.12)]
+    return [*pole, *(Face(face.points - (0.0, 0.0, 0.14), face.rgb, face.label) for face in plate)]
+
+
+def trunk(height: float, girth: float) -> list[Face]:
+    """Build the trunk of a tree, which belongs to the vegetation."""
+    return box(girth, 0.0, height, -girth, girth).faces((92, 74, 58), Label.VEGETATION)

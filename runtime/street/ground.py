@@ -1,0 +1,106 @@
+"""The ground's surface, grain, stains and shadows, and the sky."""
+
+import cv2
+import numpy as np
+
+from runtime.street.camera import FloatArray
+from runtime.street.canvas import SUBPIXEL_BITS, SUBPIXELS, Canvas
+from runtime.street.camera import clip_near
+from runtime.street.classes import Label
+from runtime.street.texture import cloud_noise
+from runtime.street.things import Thing
+from functools import lru_cache
+from runtime.street.randomness import rng_for
+
+TILE_M = 8.0
+"""The grain of the ground repeats after this distance."""
+SHADOW_SIGHT_M = 70.0
+
+
+@lru_cache(maxsize=1)
+def grain() -> FloatArray:
+    """Return the surfaces of road, pavement and grass as the channels of one tile [512, 512, 3], uint8, 128 is even."""
+    rng = rng_for(0, "grain")
+    size = 512
+    asphalt = 128 + rng.normal(0, 14, (size, size)) + (cloud_noise(size, 6, "asphalt") - 0.5) * 44
+    y, x = np.mgrid[:size, :size]
+    row = y // 32
+    joint = (y % 32 < 2) | ((x + 16 * (row % 2)) % 32 < 2)
+    slab = rng.normal(0, 7, (16, 17))[row, ((x + 16 * (row % 2)) // 32) % 16]
+    slabs = 128 + slab + rng.normal(0, 7, (size, size)) - 30 * joint + (cloud_noise(size, 5, "slabs") - 0.5) * 30
+    grass = 128 + (cloud_noise(size, 7, "grass") - 0.5) * 150 + rng.normal(0, 12, (size, size))
+    return np.stack([asphalt, slabs, grass], axis=-1).clip(0, 255).astype(np.uint8)
+
+
+def texture_ground(canvas: Canvas, things: list[Thing]) -> None:
+    """Give the flat colours of the ground their grain, the shadows of things, and the haze."""
+    camera, light = canvas.camera, canvas.light
+    top = min(max(int(np.ceil(camera.horizon + 0.5)), 0), camera.height)
+    rows = range(top, camera.height)
+    if not rows:
+        return
+    x, z, depth = camera.level_plane(rows, 0.0)
+    texels = np.float32(512 / TILE_M)
+    offset_x, offset_z = camera.position[0] % TILE_M, camera.position[2] % TILE_M
+    surfaces = cv2.remap(
+        grain(),
+        (x + np.float32(offset_x)) * texels,
+        (z + np.float32(offset_z)) * texels,
+        cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_WRAP,
+    )
+    labels = canvas.labels[top:]
+    surface = surfaces[..., 0].copy()
+    np.copyto(surface, surfaces[..., 1], where=labels == Label.SIDEWALK)
+    np.copyto(surface, surfaces[..., 2], where=labels == Label.TERRAIN)
+    # A pixel far away covers many grains, which cancel out.
+    strength = 1.0 / (1.0 + (depth / 14.0) ** 2) / 128.0
+    gain = 1.0 + (surface.astype(np.float32) - 128.0) * strength
+    gain *= 1.0 - light.shadow * shadows(canvas, things, top)
+    share = light.haze_share(depth).astype(np.float32)
+    gain *= 1.0 - share
+    window = canvas.rgb[top:]
+    hazy = window * gain[..., None] + (share[..., None] * light.haze.astype(np.float32))
+    window[:] = hazy.clip(0, 255).astype(np.uint8)
+
+
+def shadows(canvas: Canvas, things: list[Thing], top: int) -> FloatArray:
+    """Return how much of the ground is in a shadow [H - top, W], float32, 0 to 1."""
+    camera, sun = canvas.camera, canvas.light.sun
+    mask = np.zeros((camera.height - top, camera.width), np.uint8)
+    for thing in things:
+        x0, x1, z0, z1 = thing.footprint
+        if thing.height == 0.0 or z0 > camera.position[2] + SHADOW_SIGHT_M:
+            continue
+        reach, shift = thing.canopy, -sun[[0, 2]] / sun[1] * thing.height
+        foot = np.array([(x0, z0), (x1, z0), (x1, z1), (x0, z1)])
+        head = np.array([(x0 - reach, z0 - reach), (x1 + reach, z0 - reach), (x1 + reach, z1 + reach), (x0 - reach, z1 + reach)])
+        hull = cv2.convexHull(np.concatenate([foot, head + shift]).astype(np.float32))[:, 0]
+        viewed = clip_near(camera.view(np.column_stack([hull[:, 0], np.zeros(len(hull)), hull[:, 1]])))
+        if len(viewed) > 2:
+            pixels = camera.project(viewed) - (0.0, top)
+            cv2.fillConvexPoly(mask, np.rint(pixels * SUBPIXELS).astype(np.int32), 255, cv2.LINE_AA, SUBPIXEL_BITS)
+    return cv2.GaussianBlur(mask, (5, 5), 0) * np.float32(1 / 255)
+
+
+def paint_sky(canvas: Canvas) -> None:
+    """Fill the frame above the horizon with the sky, and everything with its label."""
+    camera, light = canvas.camera, canvas.light
+    canvas.labels[:] = Label.SKY
+    rows = range(0, min(max(int(np.floor(camera.horizon - 0.5)), 0), camera.height))
+    canvas.rgb[rows.stop :] = light.horizon.astype(np.uint8)
+    if not rows:
+        return
+    x, z, depth = camera.level_plane(rows, 900.0)
+    clouds = cv2.remap(clouds_tile(), x * 0.12 , z * 0.12, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    height = np.clip(1200.0 / depth, 0.0, 1.0) ** 0.7
+    base = light.horizon + (light.zenith - light.horizon) * height[..., None]
+    cover = np.clip((clouds - (1.0 - 0.75 * light.clouds)) * 3.0, 0.0, 0.9) * height
+    bright = np.float32(0.3) * light.horizon + 178.0
+    sky = base.astype(np.float32) * (1.0 - cover[..., None]) + cover[..., None] * bright.astype(np.float32)
+    canvas.rgb[: rows.stop] = sky.clip(0, 255).astype(np.uint8)
+
+
+def clouds_tile() -> FloatArray:
+    """Return the tile of clouds."""
+    return cloud_noise(512, 6, "clouds")

@@ -1,0 +1,164 @@
+"""Paint one frame: the sky, the ground, then all things from far to near, then what the sensor adds."""
+
+from functools import lru_cache
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from runtime.street.camera import Camera, FloatArray, look
+from runtime.street.canvas import Canvas
+from runtime.street.classes import IGNORE, Label
+from runtime.street.ground import paint_sky, texture_ground
+from runtime.street.plan import Street, street_of
+from runtime.street.randomness import rng_for
+from runtime.street.scene import ARM_M, BLOCK_M, block_of
+from runtime.street.solids import Face, Mesh, ground, join, mesh, upright
+from runtime.street.things import Panel, Thing
+from runtime.street.traffic import FRAMES_PER_S, camera_z, traffic
+
+SIGHT_M = 165.0
+"""How far houses are drawn; behind them stands the skyline."""
+MIN_SIZE = 32
+
+
+def render(seed: int, frame: int = 0, *, height: int = 256, width: int = 512) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Render one frame of an endless drive along a street.
+
+    Every seed (>= 0) is another street; frame (>= 0) counts 30 a second. The same arguments give the same bytes.
+
+    Returns the RGB image [height, width, 3], uint8, and its labels [height, width], uint8: train ids, and IGNORE on the
+    bonnet of the camera's own car. Raises ValueError for a negative seed or frame and for sizes below 32 pixels.
+    """
+    if seed < 0 or frame < 0:
+        raise ValueError(f"seed and frame must be 0 or more, not {seed} and {frame}")
+    if min(height, width) < MIN_SIZE:
+        raise ValueError(f"height and width must be {MIN_SIZE} pixels or more, not {height} x {width}")
+    street, time_s = street_of(seed), frame / FRAMES_PER_S
+    camera = camera_of(street, time_s, height, width)
+    canvas = blank(camera, street)
+    here = camera.position[2]
+    blocks = [block_of(seed, index) for index in range(int((here - 8) // BLOCK_M), int((here + SIGHT_M) // BLOCK_M) + 1)]
+    things = [thing for block in blocks for thing in block.things] + traffic(street, time_s)
+    things = [thing for thing in things if here + 1.0 < thing.footprint.z1 and thing.footprint.z0 < here + SIGHT_M]
+    paint_sky(canvas)
+    for outline in canvas.outlines(join([floor(street, here), *(block.ground for block in blocks)]), hazy=False):
+        if outline:
+            canvas.fill(outline)
+    texture_ground(canvas, things)
+    paint_things(canvas, [things[index] for index in far_to_near(things, camera.position)])
+    rng = rng_for(seed, "sensor")
+    if rng.random() < 0.35:
+        paint_bonnet(canvas, rng)
+    return expose(canvas.rgb, rng, frame), canvas.labels
+
+
+def camera_of(street: Street, time_s: float, height: int, width: int) -> Camera:
+    """Return the camera at a time; it sways a little, as a car does."""
+    rng = rng_for(street.seed, "camera")
+    eye, yaw, pitch = rng.uniform(1.35, 1.9), rng.uniform(-0.05, 0.05), rng.uniform(-0.02, 0.03)
+    phases = rng.uniform(0.0, 2 * np.pi, 4)
+    sway = np.sin(np.array([0.5, 0.7, 2.1, 5.0]) * time_s + phases)
+    x = street.lane_x(street.ego_lane) + 0.25 * sway[0]
+    y = eye + 0.012 * sway[3]
+    position = np.array([x, y, camera_z(street.seed, time_s)])
+    return look(position, yaw + 0.02 * sway[1], pitch + 0.004 * sway[2], height, width)
+
+
+def blank(camera: Camera, street: Street) -> Canvas:
+    """Return an unpainted canvas."""
+    shape = (camera.height, camera.width)
+    haze = np.empty((*shape, 3), np.uint8)
+    haze[:] = street.light.haze.astype(np.uint8)
+    return Canvas(camera, street.light, np.empty_like(haze), np.empty(shape, np.uint8), haze)
+
+
+def floor(street: Street, here: float) -> Mesh:
+    """Lay the strips that run along the whole street: meadow, road, verges and pavements."""
+    near, far = here - 4.0, here + 1500.0
+    kerb, front = street.kerb_m, street.frontage_m
+    faces = [
+        ground(-900.0, 900.0, near, far, street.meadow_rgb, Label.TERRAIN),
+        ground(-front, front, near, far, street.pavement_rgb, Label.SIDEWALK),
+        ground(-kerb - street.verge_m, kerb + street.verge_m, near, far, street.meadow_rgb, Label.TERRAIN),
+        ground(-kerb - 0.3, kerb + 0.3, near, far, street.pavement_rgb * 1.12, Label.SIDEWALK),
+        ground(-kerb, kerb, near, far, street.road_rgb, Label.ROAD),
+    ]
+    if street.median == "tram":
+        faces += [ground(x - 0.07, x + 0.07, near, far, (62, 60, 60), Label.ROAD) for x in (-0.75, 0.75)]
+    elif street.median == "green":
+        faces.append(ground(-1.2, 1.2, near, far, street.meadow_rgb, Label.TERRAIN))
+    return mesh(faces).placed(street.light)
+
+
+def far_to_near(things: list[Thing], eye: FloatArray) -> NDArray[np.intp]:
+    """Return an order in which no thing is painted after one that hides a part of it.
+
+    Thing i cannot hide thing j if a plane between their footprints, across or along the street, has i on one side and
+    j and the camera on the other; then i may come first. It must, if j could hide i. Where the footprints overlap the
+    farther centre comes first. An order that respects "must come first" is the number of things that must, directly or
+    through others, come before each.
+    """
+    x0, x1, z0, z1 = np.array([thing.footprint for thing in things]).T
+    behind = z0[:, None] >= z1[None, :]
+    left = (x1[:, None] <= x0[None, :]) & (x1[:, None] <= eye[0])
+    right = (x0[:, None] >= x1[None, :]) & (x0[:, None] >= eye[0])
+    harmless = behind | left | right
+    centre = z0 + z1
+    overlapping = ~harmless & ~harmless.T & (centre[:, None] > centre[None, :])
+    first = ((harmless & ~harmless.T) | overlapping).astype(np.float32)
+    for _ in range(4):  # paths of up to 16 steps
+        first = np.minimum(first + first @ first, 1.0)
+    return np.argsort(first.sum(axis=0), kind="stable")
+
+
+def paint_things(canvas: Canvas, things: list[Thing]) -> None:
+    """Paint things in their order; all meshes are projected at once."""
+    meshes = [part for thing in things for part in thing.parts if isinstance(part, Mesh)]
+    outlines = iter(canvas.outlines(join(meshes)))
+    for thing in things:
+        for part in thing.parts:
+            if isinstance(part, Panel):
+                canvas.paint_panel(part)
+                continue
+            for _ in part.starts:
+                outline = next(outlines)
+                if outline:
+                    canvas.fill(outline)
+
+
+def paint_bonnet(canvas: Canvas, rng: np.random.Generator) -> None:
+    """Paint the bonnet of the camera's own car over the lower edge."""
+    height, width = canvas.labels.shape
+    tone = rng.uniform(15, 70)
+    centre, axes = (width // 2, height + height // 20), (int(width * 0.42), int(height * rng.uniform(0.09, 0.13)))
+    cv2.ellipse(canvas.rgb, centre, axes, 0, 180, 360, (tone, tone, tone * 1.05), -1, cv2.LINE_AA)
+    cv2.ellipse(canvas.labels, centre, axes, 0, 180, 360, IGNORE, -1)
+
+
+@lru_cache(maxsize=4)
+def vignette(height: int, width: int) -> NDArray[np.uint8]:
+    """Return how much light the lens lets through [H, W, 3], 255 for all."""
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    light = 255.0 * (1.0 - 0.13 * (x**2 + y**2))
+    return np.repeat(light[..., None], 3, axis=2).clip(0, 255).astype(np.uint8)
+
+
+@lru_cache(maxsize=1)
+def sensor_noise() -> NDArray[np.uint8]:
+    """Return white noise around 128 to cut each frame's noise from."""
+    return rng_for(0, "sensor noise").normal(128.0, 24.0, (1024, 1024, 3)).clip(0, 255).astype(np.uint8)
+
+
+def expose(rgb: NDArray[np.uint8], rng: np.random.Generator, frame: int) -> NDArray[np.uint8]:
+    """Add what lens and sensor do: softness, vignette, exposure and white balance of the scene, noise of the frame."""
+    height, width = rgb.shape[:2]
+    gamma, gain, tint = rng.uniform(0.85, 1.15), rng.uniform(0.88, 1.12), rng.uniform(0.96, 1.04, 3)
+    levels = np.arange(256) / 255.0
+    curve = (255.0 * np.outer(levels**gamma, gain * tint)).clip(0, 255).astype(np.uint8)
+    strength = rng.uniform(0.08, 0.3)
+    soft = cv2.GaussianBlur(rgb, (3, 3), 0.6)
+    graded = cv2.LUT(cv2.multiply(soft, vignette(height, width), scale=1 / 255), curve[None])
+    y, x = rng_for(frame, "noise").integers(0, 256, 2)
+    noise = np.take(np.take(sensor_noise(), range(y, y + height), 0, mode="wrap"), range(x, x + width), 1, mode="wrap")
+    return cv2.addWeighted(graded, 1.0, noise, strength, -128.0 * strength)
