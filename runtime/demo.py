@@ -109,12 +109,12 @@ def main() -> int:
         caption = "" if source.still else f"{result.fps:.1f} FPS   {result.latency_ms:.1f} ms"
         return overlay.paint(result.frame.rgb, result.labels, caption)
 
-    print(f"{segmenter.info.name} on {segmenter.backend}: {source.title} -> {arguments.sink}", file=sys.stderr)
     with (
         _ctrl_c() as stop,
         open_sink(arguments.sink, source, paint, stop) as sink,
         tqdm(total=source.length, unit="frame", disable=True if in_window else None) as bar,  # None: on a terminal
     ):
+        print(f"{segmenter.info.name} on {segmenter.backend}: {source.title} -> {arguments.sink}", file=sys.stderr)
         summary = run(source, segmenter, sink, stop=stop, on_result=lambda result: bar.update())
     print(_describe(summary, source))
     if summary.ended_early is not None:

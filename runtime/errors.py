@@ -34,7 +34,7 @@ def run_command(main: Callable[[], int | None]) -> int:
 
     SIGTERM ends it like Ctrl-C, so that half-written files are cleared away then too.
     """
-    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGINT))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         return main() or 0
     except UserError as error:

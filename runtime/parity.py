@@ -17,6 +17,7 @@ from typing import TypeVar
 import numpy as np
 from tqdm import tqdm
 
+from runtime import street
 from runtime.arguments import positive_int
 from runtime.bundle import Bundle, open_bundle
 from runtime.errors import run_command
@@ -67,8 +68,6 @@ def compare(bundle: Bundle, *, scenes: int, threads: int) -> ParityReport:
 
     Raises UserError for a bundle that does not match its manifest, and where PyTorch is not installed.
     """
-    from runtime import street
-
     bundle.verify()
     info = bundle.info
     pytorch = open_backend(bundle.folder, "torch", threads=threads)
@@ -126,7 +125,8 @@ def _compare_logits(exported: Backend, reference: Backend, scenes: Sequence[Scen
 
 
 def _bar(scenes: Iterable[Item], name: str) -> Iterable[Item]:
-    return tqdm(scenes, desc=name, unit="scene", leave=False, disable=None)
+    bar: Iterable[Item] = tqdm(scenes, desc=name, unit="scene", leave=False, disable=None)
+    return bar
 
 
 if __name__ == "__main__":

@@ -198,7 +198,8 @@ def markdown(report: ParityReport) -> str:
     files = {"checkpoint": report.manifest.checkpoint_sha256} | report.manifest.files
     sections = [
         f"# Parity of {info.name}: {PASSED if report.passed else FAILED}",
-        f"{report.scenes} held-out street scenes (seeds from {report.first_seed}), {info.height}x{info.width}, batch 1.\n"
+        f"{report.scenes} held-out street scenes (seeds from {report.first_seed}), {info.height}x{info.width}, "
+        f"batch 1.\n"
         f"The reference is PyTorch: the unfolded network in FP32 on the CPU.\n"
         f"Budgets: label agreement at least {MIN_LABEL_AGREEMENT}, mIoU loss at most {MAX_MIOU_LOSS_POINTS} points.",
         "## Accuracy",
@@ -223,33 +224,32 @@ def _title(backend: str, precision: str) -> str:
 
 
 def _accuracy_table(report: ParityReport) -> str:
-    header = ["network", "verdict", "label agreement", "mIoU", "mIoU loss", "logits max", "logits mean", "relative max"]
+    header = ["network", "label agreement", "mIoU", "mIoU loss", "logits max", "logits mean", "relative max", "verdict"]
     reference = report.reference
-    rows = [[_title(reference.backend, reference.precision), "reference", "", _percent(reference.mean_iou), *[""] * 4]]
+    rows = [[_title(reference.backend, reference.precision), "", _percent(reference.mean_iou), *[""] * 4, "reference"]]
     notes = []
     for comparison in report.comparisons:
         title, network, logits = _title(comparison.backend, comparison.precision), comparison.network, comparison.logits
-        if comparison.reason:
-            notes.append(f"{title} {comparison.status}: {comparison.reason}.")
+        verdict = f"{comparison.status}: {comparison.reason}" if comparison.reason else comparison.status
         if network is None:
-            rows.append([title, comparison.status, *[""] * 6])
+            rows.append([title, *[""] * 6, verdict])
             continue
         loss_points = miou_loss_points(network, reference)
         rows.append(
             [
                 title,
-                comparison.status,
                 f"{comparison.label_agreement:.6f}",
                 _percent(network.mean_iou),
                 NOT_RUN if loss_points is None else f"{loss_points:.4f}",
                 *([NOT_RUN] * 3 if logits is None else [f"{value:.2e}" for value in dataclasses.astuple(logits)]),
+                verdict,
             ]
         )
         if logits is None:
             notes.append(f"{title}, logits {NOT_RUN}: the file has no such output; export it with --logits.")
     if reference.iou is None:
         notes.append(f"mIoU {NOT_RUN}: the street scenes have other classes than the model.")
-    return "\n".join([_table(header, rows), "", *(f"- {note}" for note in notes)])
+    return "\n\n".join([_table(header, rows), *notes])
 
 
 def _speed_table(networks: Sequence[Network]) -> str:
@@ -276,13 +276,8 @@ def _percent(share: float | None) -> str:
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table with its columns aligned: text to the left, figures to the right."""
+    """A Markdown table with padded columns."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-
-    def line(cells: Sequence[str]) -> str:
-        first, *others = cells
-        padded = [first.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))]
-        return f"| {' | '.join(padded)} |"
-
-    rule = [f"{'-' * widths[0]}", *(f"{'-' * (width - 1)}:" for width in widths[1:])]
-    return "\n".join([line(header), line(rule), *map(line, rows)])
+    lines = [[cell.ljust(width) for cell, width in zip(row, widths, strict=True)] for row in (header, *rows)]
+    lines.insert(1, ["-" * width for width in widths])
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -94,7 +94,8 @@ def fit(
     _quieten()
     lightning.seed_everything(recipe.seed, workers=True, verbose=False)
     training = SegmentationTraining(recipe)
-    best = ModelCheckpoint(out, "best", monitor="val/miou", mode="max", save_last=True, enable_version_counter=False)
+    best = ModelCheckpoint(out, "best", monitor="val/miou", mode="max", enable_version_counter=False)
+    last = ModelCheckpoint(out, "last", enable_version_counter=False)
     has_gpu = torch.cuda.is_available()
     trainer = lightning.Trainer(
         max_epochs=recipe.epochs,
@@ -102,17 +103,18 @@ def fit(
         devices=devices,
         num_nodes=num_nodes,
         strategy=strategy,
-        callbacks=[best, LearningRateMonitor("step")],
+        callbacks=[best, last, LearningRateMonitor("step")],
         logger=TensorBoardLogger(out, name="logs", version=""),
         log_every_n_steps=10,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         benchmark=has_gpu,
     )
-    with writing(out):
-        trainer.fit(training, *_loaders(recipe), ckpt_path=resume, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        with writing(out):
+            trainer.fit(training, *_loaders(recipe), ckpt_path=resume, weights_only=True)
+    except SystemExit as stopped:  # how Lightning ends on Ctrl-C
+        raise KeyboardInterrupt from stopped
     return Path(best.best_model_path)
 
 
@@ -142,3 +144,4 @@ def _quieten() -> None:
     """Keep Lightning's banners and tips out of a terminal that has a progress bar."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")

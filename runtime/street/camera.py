@@ -5,6 +5,7 @@ integers at pixel centres.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,12 +39,11 @@ class Camera:
         """Project camera coordinates (N, 3), all with z > 0, to pixels (N, 2)."""
         return viewed[:, :2] * (self.focal_px / viewed[:, 2:]) + np.asarray(self.centre)
 
-    def plane_homography(self, origin: FloatArray, across: FloatArray, down: FloatArray) -> FloatArray:
-        """Return the (3, 3) map of plane coordinates (s, t, 1), the point origin + s across + t down, to pixels."""
+    @cached_property
+    def pixels_from_world(self) -> FloatArray:
+        """The (3, 3) map of a world vector from the camera to homogeneous pixels (u w, v w, w); w is its depth."""
         u, v = self.centre
-        intrinsics = np.array([[self.focal_px, 0.0, u], [0.0, self.focal_px, v], [0.0, 0.0, 1.0]])
-        plane = np.column_stack([across, down, origin - self.position])
-        return intrinsics @ self.rotation @ plane
+        return np.array([[self.focal_px, 0.0, u], [0.0, self.focal_px, v], [0.0, 0.0, 1.0]]) @ self.rotation
 
     @property
     def horizon(self) -> float:
@@ -69,7 +69,10 @@ class Camera:
 
 
 def clip_near(viewed: FloatArray) -> FloatArray:
-    """Cut a convex polygon in camera coordinates (N, 3) at the near plane; returns (M, 3), M = 0 if all is behind."""
+    """Cut a convex polygon (N, 3), whose last coordinate is the depth, at the near plane; returns (M, 3).
+
+    M is 0 if all is behind. The other two are camera coordinates or homogeneous pixels: both are linear.
+    """
     if viewed[:, 2].min() >= NEAR_M:
         return viewed
     kept = []

@@ -1,5 +1,7 @@
 """The picture and its class map, painted together so that they agree to the pixel."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,8 +17,10 @@ from runtime.street.things import Panel
 
 SUBPIXEL_BITS = 4
 SUBPIXELS = 1 << SUBPIXEL_BITS
-SMALL_PX2 = 3.0
+SMALL_PX2 = 4.0
 """Details smaller than this are not painted."""
+
+UNIT_SQUARE = np.array([[0.0, 1.0, 1.0, 0.0], [0.0, 0.0, 1.0, 1.0], [1.0, 1.0, 1.0, 1.0]])
 
 
 class Outline(NamedTuple):
@@ -35,7 +39,6 @@ class Canvas:
     light: Light
     rgb: NDArray[np.uint8]  # [H, W, 3]
     labels: NDArray[np.uint8]  # [H, W]
-    haze: NDArray[np.uint8]  # [H, W, 3], the colour of the haze everywhere
 
     def outlines(self, mesh: Mesh, hazy: bool = True) -> list[Outline | None]:
         """Project a mesh; a face that is turned away, behind the camera or too small becomes None."""
@@ -79,38 +82,46 @@ class Canvas:
 
     def paint_panel(self, panel: Panel) -> None:
         """Paint a picture on a rectangle in space."""
-        origin, across, down = panel.origin, panel.across, panel.down
-        corners = np.array([origin, origin + across, origin + across + down, origin + down])
-        viewed = clip_near(self.camera.view(corners))
-        if len(viewed) < 3:
+        offset = panel.origin - self.camera.position
+        from_square = self.camera.pixels_from_world @ np.column_stack([panel.across, panel.down, offset])
+        corners = clip_near((from_square @ UNIT_SQUARE).T)
+        if len(corners) < 3:
             return
-        pixels = self.camera.project(viewed)
-        low = np.floor(pixels.min(axis=0)).astype(int).clip(0)
-        high = np.ceil(pixels.max(axis=0)).astype(int) + 1
-        x0, y0, x1, y1 = *low.tolist(), min(int(high[0]), self.camera.width), min(int(high[1]), self.camera.height)
+        depth = corners[:, 2]
+        pixels = corners[:, :2] / depth[:, None]
+        left, top = pixels.min(axis=0).tolist()
+        right, bottom = pixels.max(axis=0).tolist()
+        x0, y0 = max(int(left), 0), max(int(top), 0)
+        x1, y1 = min(int(right) + 2, self.camera.width), min(int(bottom) + 2, self.camera.height)
         if x0 >= x1 or y0 >= y1:
             return
-        picture = fitted(panel.picture, pixels)
+        picture = panel.pictures[level(panel.pictures, right - left, bottom - top)]
         rows, columns = picture.shape[:2]
-        to_pixels = self.camera.plane_homography(origin, across / columns, down / rows)
-        texel_centre = np.array([[1.0, 0.0, 0.5], [0.0, 1.0, 0.5], [0.0, 0.0, 1.0]])
+        # Texel (i, j) shows the square's ((i + 0.5) / columns, (j + 0.5) / rows).
+        to_square = np.array([[1 / columns, 0.0, 0.5 / columns], [0.0, 1 / rows, 0.5 / rows], [0.0, 0.0, 1.0]])
         to_window = np.array([[1.0, 0.0, -x0], [0.0, 1.0, -y0], [0.0, 0.0, 1.0]])
         warped = cv2.warpPerspective(
-            picture, to_window @ to_pixels @ texel_centre, (x1 - x0, y1 - y0), borderMode=cv2.BORDER_REPLICATE
+            picture, to_window @ from_square @ to_square, (x1 - x0, y1 - y0), borderMode=cv2.BORDER_REPLICATE
         )
         mask = np.zeros((y1 - y0, x1 - x0), np.uint8)
-        cv2.fillConvexPoly(mask, np.rint((pixels - (x0, y0)) * SUBPIXELS).astype(np.int32), 255, cv2.LINE_8, SUBPIXEL_BITS)
-        share = float(self.light.haze_share(np.maximum(viewed[:, 2].mean(), 0.0)))
+        cv2.fillConvexPoly(
+            mask, np.rint((pixels - (x0, y0)) * SUBPIXELS).astype(np.int32), 255, cv2.LINE_8, SUBPIXEL_BITS
+        )
+        share = self.light.haze_share(depth.mean())
+        has_alpha = picture.shape[2] == 4
+        tint = np.eye(picture.shape[2], picture.shape[2] + 1)
+        tint[:3, :3] *= panel.gain * (1.0 - share)
+        tint[:3, -1] = self.light.haze * share
+        warped = cv2.transform(warped, tint)
         window, label_window = self.rgb[y0:y1, x0:x1], self.labels[y0:y1, x0:x1]
-        if picture.shape[2] == 4:
-            alpha = cv2.bitwise_and(cv2.extractChannel(warped, 3), mask)
-            colour = cv2.addWeighted(warped[..., :3], 1.0 - share, self.haze[: y1 - y0, : x1 - x0], share, 0.0)
-            weight = alpha * np.float32(1 / 255)
+        if has_alpha:
+            cv2.bitwise_and(mask, cv2.extractChannel(warped, 3), mask)
+            weight = mask * np.float32(1 / 255)
+            colour = cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB)
             window[:] = cv2.blendLinear(colour, np.ascontiguousarray(window), weight, 1.0 - weight)
-            label_window[alpha >= COVERED] = panel.label
+            label_window[mask >= COVERED] = panel.label
         else:
-            colour = cv2.addWeighted(warped, 1.0 - share, self.haze[: y1 - y0, : x1 - x0], share, 0.0)
-            cv2.copyTo(colour, mask, window)
+            cv2.copyTo(warped, mask, window)
             label_window[mask > 0] = panel.label
 
 
@@ -122,11 +133,8 @@ def signed_area(pixels: FloatArray) -> float:
     return float(np.sum(np.roll(u, -1) * v - u * np.roll(v, -1)))
 
 
-def fitted(picture: Picture, pixels: FloatArray) -> Picture:
-    """Shrink a picture to about the size it has on the screen, so that it does not shimmer in the distance."""
-    rows, columns = picture.shape[:2]
-    width, height = np.ptp(pixels, axis=0)
-    size = int(np.clip(width, 2, columns)), int(np.clip(height, 2, rows))
-    if size[0] > 0.7 * columns and size[1] > 0.7 * rows:
-        return picture
-    return cv2.resize(picture, size, interpolation=cv2.INTER_AREA)
+def level(pictures: Sequence[Picture], width_px: float, height_px: float) -> int:
+    """Return which of the ever smaller pictures has about the resolution that the screen asks for."""
+    rows, columns = pictures[0].shape[:2]
+    shrink = math.sqrt(rows * columns / (width_px * height_px + 1.0))
+    return min(max(round(math.log2(shrink)), 0), len(pictures) - 1)

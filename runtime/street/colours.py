@@ -9,41 +9,36 @@ RUBBER = (26, 26, 28)
 RED_LAMP = (190, 25, 25)
 WHITE_LAMP = (250, 248, 225)
 
-PAINTS = (
-    (225, 226, 228), (30, 31, 34), (120, 123, 127), (165, 168, 172), (92, 95, 98), (150, 28, 30), (35, 60, 120),
-    (70, 110, 70), (55, 75, 45), (190, 175, 150), (110, 75, 50), (205, 160, 50), (120, 160, 195), (60, 70, 80),
-)  # fmt: skip
-"""Cars, clothes, fences, doors and shop fronts: most of it also occurs in roads, trees, houses and skies."""
-
+CAR_PAINTS = (
+    (222, 223, 226),
+    (34, 35, 38),
+    (118, 121, 126),
+    (160, 164, 168),
+    (150, 32, 34),
+    (38, 66, 132),
+    (62, 92, 66),
+)
+CARGO_PAINTS = ((226, 226, 222), (206, 204, 196), (186, 190, 196), (120, 146, 186))
+CAB_PAINTS = ((218, 120, 40), (44, 84, 160), (222, 222, 218), (52, 120, 92))
+BUS_PAINTS = ((226, 172, 40), (196, 44, 40), (214, 122, 42), (196, 190, 70))
+TRAM_PAINTS = ((36, 96, 92), (124, 30, 44), (40, 70, 130))
+COATS = ((44, 48, 64), (110, 40, 52), (152, 132, 104), (60, 76, 56), (182, 178, 172), (92, 62, 112), (60, 92, 140))
+SAFETY_VESTS = ((226, 118, 36), (204, 222, 62), (236, 84, 50))
+MOTORCYCLE_PAINTS = ((176, 30, 34), (40, 56, 150), (60, 62, 66), (52, 132, 62))
+BICYCLE_PAINTS = ((60, 150, 160), (190, 60, 60), (220, 220, 216), (48, 50, 54))
+FENCE_PAINTS = ((150, 104, 62), (126, 86, 56), (62, 92, 72), (214, 210, 202))
+METALS = ((120, 126, 132), (92, 100, 106), (72, 84, 80), (146, 150, 152))
+SHOP_PAINTS = ((150, 40, 42), (40, 72, 130), (196, 150, 52), (58, 96, 70), (60, 62, 66), (120, 160, 190))
 PLASTERS = (
-    (214, 200, 170), (190, 170, 140), (225, 221, 212), (160, 162, 165), (118, 120, 124), (178, 132, 104),
-    (150, 82, 66), (122, 70, 58), (205, 175, 120), (165, 182, 198), (150, 170, 140), (205, 165, 155), (96, 98, 104),
-    (200, 210, 222), (140, 124, 108),
+    (216, 202, 172), (192, 172, 142), (224, 220, 212), (166, 168, 172), (128, 130, 134), (198, 162, 132),
+    (206, 180, 128), (168, 184, 200), (160, 176, 152), (206, 170, 160), (200, 210, 220),
 )  # fmt: skip
-"""Houses and walls, from brick to the blue of a sky and the grey of a road."""
-
-FOLIAGES = ((74, 104, 44), (58, 92, 50), (98, 122, 52), (52, 74, 48), (122, 124, 58), (150, 112, 50), (112, 70, 44))
-"""Leaves, from spring to autumn."""
-
-MEADOWS = ((96, 122, 58), (122, 128, 70), (140, 124, 88), (112, 98, 74), (150, 142, 112))
-"""Grass, from fresh to dry, and bare soil."""
+MASONRY = ((150, 84, 64), (132, 74, 60), (166, 112, 78), (140, 122, 98))
+TILES = ((124, 64, 50), (84, 78, 78), (98, 72, 60), (68, 72, 80))
+FOLIAGES = ((70, 104, 42), (56, 90, 48), (88, 118, 50), (52, 76, 46), (128, 122, 52))
+MEADOWS = ((138, 150, 72), (152, 152, 88), (162, 146, 92), (128, 146, 62))
 
 
-def paint(rng: np.random.Generator) -> FloatArray:
-    """Choose a paint and vary it a little."""
-    return (np.asarray(PAINTS[rng.integers(len(PAINTS))]) * rng.uniform(0.85, 1.15)).clip(12, 240)
-
-
-def plaster(rng: np.random.Generator) -> FloatArray:
-    """Choose the colour of a house or a wall."""
-    return (np.asarray(PLASTERS[rng.integers(len(PLASTERS))]) + rng.uniform(-14, 14, 3)).clip(30, 240)
-
-
-def foliage(rng: np.random.Generator) -> FloatArray:
-    """Choose the colour of a tree or a hedge."""
-    return (np.asarray(FOLIAGES[rng.integers(len(FOLIAGES))]) * rng.uniform(0.8, 1.35)).clip(20, 230)
-
-
-def meadow(rng: np.random.Generator) -> FloatArray:
-    """Choose the colour of grass or soil."""
-    return np.asarray(MEADOWS[rng.integers(len(MEADOWS))]) * rng.uniform(0.85, 1.15)
+def choose(rng: np.random.Generator, colours: tuple[tuple[int, int, int], ...]) -> FloatArray:
+    """Choose one of some colours and vary it a little."""
+    return np.array(colours[rng.integers(len(colours))]) * rng.uniform(0.88, 1.12) + rng.uniform(-6.0, 6.0, 3)

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from runtime.street import colours
 from runtime.street.classes import Label
-from runtime.street.colours import RED_LAMP, RUBBER, paint
+from runtime.street.colours import RED_LAMP, RUBBER, choose
 from runtime.street.solids import KEEP, Face, bar, disc, upright
 
 SKINS = ((236, 200, 172), (205, 160, 125), (150, 105, 75), (92, 64, 48))
@@ -21,7 +22,7 @@ def angled(rng: np.random.Generator, faces: list[Face]) -> list[Face]:
 def person(rng: np.random.Generator, stride: float) -> list[Face]:
     """Build a pedestrian; stride from -1 to 1 is the phase of the step."""
     skin, hair = SKINS[rng.integers(len(SKINS))], HAIRS[rng.integers(len(HAIRS))]
-    coat, trousers = paint(rng), paint(rng) * 0.6
+    coat, trousers = choose(rng, colours.COATS), choose(rng, colours.COATS) * 0.55
     size, build, long_coat, bag = rng.uniform(0.88, 1.05), rng.uniform(0.23, 0.31), rng.random() < 0.3, rng.random()
     step, swing, hem = 0.24 * stride, 0.16 * stride, 0.55 if long_coat else 0.86
     label = Label.PERSON
@@ -37,13 +38,13 @@ def person(rng: np.random.Generator, stride: float) -> list[Face]:
         upright([(-0.12, 1.62), (0.12, 1.62), (0.1, 1.75), (-0.1, 1.75)], hair, label),
     ]
     if bag < 0.35:
-        faces.append(upright([(0.1, 0.8), (0.4, 0.8), (0.4, 1.15), (0.1, 1.15)], paint(rng), label))
+        faces.append(upright([(0.1, 0.8), (0.4, 0.8), (0.4, 1.15), (0.1, 1.15)], choose(rng, colours.COATS), label))
     return [Face(face.points * size, face.rgb, face.label) for face in faces]
 
 
 def bicycle(rng: np.random.Generator) -> list[Face]:
     """Build a bicycle from the side; the label covers the whole wheel, spokes and what shines through them."""
-    rgb, label = paint(rng), Label.BICYCLE
+    rgb, label = choose(rng, colours.BICYCLE_PAINTS), Label.BICYCLE
     see_through = np.full(3, rng.uniform(110, 150))
     faces = []
     for x in (-0.55, 0.55):
@@ -62,7 +63,7 @@ def bicycle(rng: np.random.Generator) -> list[Face]:
 
 def motorcycle(rng: np.random.Generator) -> list[Face]:
     """Build a motorcycle from the side: fat tyres, engine, tank and seat."""
-    rgb, label = paint(rng), Label.MOTORCYCLE
+    rgb, label = choose(rng, colours.MOTORCYCLE_PAINTS), Label.MOTORCYCLE
     return [
         disc(-0.68, 0.34, 0.35, RUBBER, label, 12),
         disc(0.72, 0.34, 0.35, RUBBER, label, 12),
@@ -82,7 +83,8 @@ def motorcycle(rng: np.random.Generator) -> list[Face]:
 
 def rider(rng: np.random.Generator, saddle: float, lean: float, pedal: float) -> list[Face]:
     """Build a person who sits on a two-wheeler and looks towards +x; pedal is the height of the foot."""
-    coat, trousers, helmet = paint(rng), paint(rng) * 0.6, paint(rng)
+    coat, trousers = choose(rng, colours.SAFETY_VESTS), choose(rng, colours.COATS) * 0.55
+    helmet = choose(rng, colours.CAR_PAINTS)
     skin, label = SKINS[rng.integers(len(SKINS))], Label.RIDER
     hip, neck, knee = (-0.22, saddle + 0.08), (-0.22 + lean, saddle + 0.66), (0.16, saddle - 0.12)
     head = (neck[0] + 0.08, neck[1] + 0.2)
@@ -103,8 +105,10 @@ def rider(rng: np.random.Generator, saddle: float, lean: float, pedal: float) ->
 
 def from_behind(rng: np.random.Generator, label: Label, sway: float) -> list[Face]:
     """Build a rider on a bicycle or a motorcycle as a follower sees them; sway from -1 to 1 is the pedals' phase."""
-    coat, trousers, helmet, rgb = paint(rng), paint(rng) * 0.6, paint(rng), paint(rng)
+    coat, trousers = choose(rng, colours.SAFETY_VESTS), choose(rng, colours.COATS) * 0.55
+    helmet = choose(rng, colours.CAR_PAINTS)
     motor = label is Label.MOTORCYCLE
+    rgb = choose(rng, colours.MOTORCYCLE_PAINTS if motor else colours.BICYCLE_PAINTS)
     tyre, seat, lift = (0.2, 0.82, 0.0) if motor else (0.13, 0.95, 0.13 * sway)
     faces = [upright([(-tyre / 2, 0.0), (tyre / 2, 0.0), (tyre / 2, 0.72), (-tyre / 2, 0.72)], RUBBER, label)]
     if motor:

@@ -3,9 +3,8 @@
 import numpy as np
 
 from runtime.street.classes import Label
+from runtime.street.colours import METALS, choose
 from runtime.street.solids import KEEP, Colour, Face, bar, box, disc, upright
-
-POLE_COLOURS = ((120, 124, 128), (70, 78, 80), (45, 60, 52), (150, 152, 150), (110, 92, 72), (38, 38, 40))
 
 
 def post(rgb: Colour, height: float, half_width: float) -> list[Face]:
@@ -16,7 +15,7 @@ def post(rgb: Colour, height: float, half_width: float) -> list[Face]:
 def lamp(rng: np.random.Generator, side: int) -> list[Face]:
     """Build a street lamp whose arm reaches to the left (-1) or to the right (1)."""
     height, reach = rng.uniform(6.0, 7.5), side * rng.uniform(1.6, 2.6)
-    rgb, pole = POLE_COLOURS[rng.integers(len(POLE_COLOURS))], Label.POLE
+    rgb, pole = choose(rng, METALS), Label.POLE
     head = [(-0.5, 0.25), (0.5, 0.25), (0.4, 0.5), (-0.4, 0.5)]
     return [
         *post(rgb, height, 0.16),
@@ -30,7 +29,7 @@ def traffic_light(rng: np.random.Generator) -> list[Face]:
     height, half, housing = rng.uniform(3.4, 4.2), 0.4, rng.choice([28.0, 42.0, 60.0])
     label = Label.TRAFFIC_LIGHT
     top, bottom = height, height - 2.1
-    faces = post(POLE_COLOURS[rng.integers(len(POLE_COLOURS))], bottom + 0.1, 0.14)
+    faces = post(choose(rng, METALS), bottom + 0.1, 0.14)
     shell = (housing, housing, housing * 0.95)
     faces += [upright([(-half, bottom), (half, bottom), (half, top), (-half, top)], shell, label, z=-0.2)]
     on = int(rng.integers(3))
@@ -47,7 +46,7 @@ def sign(rng: np.random.Generator) -> list[Face]:
     height, radius, label = rng.uniform(2.4, 3.1), rng.uniform(0.48, 0.62), Label.TRAFFIC_SIGN
     white, red, blue, yellow = (238, 238, 234), (190, 30, 35), (35, 80, 165), (235, 195, 50)
     kind = rng.integers(6)
-    pole = post(POLE_COLOURS[rng.integers(len(POLE_COLOURS))], height, 0.12)
+    pole = post(choose(rng, METALS), height, 0.12)
     if kind == 0:
         plate = [disc(0, height, radius, red, label, 14), disc(0, height, radius * 0.7, white, KEEP, 14)]
         plate += [bar((-0.2, height), (0.2, height), 0.18, (40, 40, 42), KEEP)]
@@ -72,6 +71,7 @@ def sign(rng: np.random.Generator) -> list[Face]:
     return [*pole, *(Face(face.points - (0.0, 0.0, 0.14), face.rgb, face.label) for face in plate)]
 
 
-def trunk(height: float, girth: float) -> list[Face]:
+def trunk(rng: np.random.Generator) -> list[Face]:
     """Build the trunk of a tree, which belongs to the vegetation."""
-    return box(girth, 0.0, height, -girth, girth).faces((92, 74, 58), Label.VEGETATION)
+    girth, rgb = rng.uniform(0.14, 0.24), np.array([92.0, 74.0, 58.0]) * rng.uniform(0.6, 1.3)
+    return box(girth, 0.0, 3.2, -girth, girth).faces(rgb, Label.VEGETATION)

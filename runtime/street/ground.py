@@ -1,20 +1,21 @@
 """The ground's surface, grain, stains and shadows, and the sky."""
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 
-from runtime.street.camera import FloatArray
+from runtime.street.camera import NEAR_M, FloatArray, clip_near
 from runtime.street.canvas import SUBPIXEL_BITS, SUBPIXELS, Canvas
-from runtime.street.camera import clip_near
 from runtime.street.classes import Label
+from runtime.street.randomness import rng_for
 from runtime.street.texture import cloud_noise
 from runtime.street.things import Thing
-from functools import lru_cache
-from runtime.street.randomness import rng_for
 
 TILE_M = 8.0
 """The grain of the ground repeats after this distance."""
-SHADOW_SIGHT_M = 70.0
+SHADOW_SIGHT_M = 60.0
+CLOUDS_M = 900.0
 
 
 @lru_cache(maxsize=1)
@@ -61,46 +62,45 @@ def texture_ground(canvas: Canvas, things: list[Thing]) -> None:
     gain *= 1.0 - share
     window = canvas.rgb[top:]
     hazy = window * gain[..., None] + (share[..., None] * light.haze.astype(np.float32))
-    window[:] = hazy.clip(0, 255).astype(np.uint8)
+    window[:] = cv2.convertScaleAbs(hazy)
 
 
 def shadows(canvas: Canvas, things: list[Thing], top: int) -> FloatArray:
     """Return how much of the ground is in a shadow [H - top, W], float32, 0 to 1."""
     camera, sun = canvas.camera, canvas.light.sun
     mask = np.zeros((camera.height - top, camera.width), np.uint8)
-    for thing in things:
-        x0, x1, z0, z1 = thing.footprint
-        if thing.height == 0.0 or z0 > camera.position[2] + SHADOW_SIGHT_M:
-            continue
-        reach, shift = thing.canopy, -sun[[0, 2]] / sun[1] * thing.height
-        foot = np.array([(x0, z0), (x1, z0), (x1, z1), (x0, z1)])
-        head = np.array([(x0 - reach, z0 - reach), (x1 + reach, z0 - reach), (x1 + reach, z1 + reach), (x0 - reach, z1 + reach)])
-        hull = cv2.convexHull(np.concatenate([foot, head + shift]).astype(np.float32))[:, 0]
-        viewed = clip_near(camera.view(np.column_stack([hull[:, 0], np.zeros(len(hull)), hull[:, 1]])))
-        if len(viewed) > 2:
-            pixels = camera.project(viewed) - (0.0, top)
-            cv2.fillConvexPoly(mask, np.rint(pixels * SUBPIXELS).astype(np.int32), 255, cv2.LINE_AA, SUBPIXEL_BITS)
+    casting = [thing for thing in things if thing.height and thing.footprint.z0 < camera.position[2] + SHADOW_SIGHT_M]
+    x0, x1, z0, z1, height, canopy = np.array([(*t.footprint, t.height, t.canopy) for t in casting]).reshape(-1, 6).T
+    # A shadow is the hull of the footprint and of where the sun throws the top.
+    shift_x, shift_z = -sun[0] / sun[1] * height, -sun[2] / sun[1] * height
+    left, right, near, far = x0 - canopy + shift_x, x1 + canopy + shift_x, z0 - canopy + shift_z, z1 + canopy + shift_z
+    x = np.stack([x0, x1, x1, x0, left, right, right, left], axis=1)
+    z = np.stack([z0, z0, z1, z1, near, near, far, far], axis=1)
+    corners = camera.view(np.stack([x, np.zeros_like(x), z], axis=2).reshape(-1, 3)).reshape(-1, 8, 3)
+    for viewed in corners[corners[..., 2].max(axis=1) > NEAR_M]:
+        if viewed[:, 2].min() < NEAR_M:
+            hull = cv2.convexHull(viewed[:, ::2].astype(np.float32), returnPoints=False)[:, 0]
+            viewed = clip_near(viewed[hull])
+        pixels = np.rint((camera.project(viewed) - (0.0, top)) * SUBPIXELS).astype(np.int32)
+        cv2.fillConvexPoly(mask, cv2.convexHull(pixels), 255, cv2.LINE_AA, SUBPIXEL_BITS)
     return cv2.GaussianBlur(mask, (5, 5), 0) * np.float32(1 / 255)
 
 
 def paint_sky(canvas: Canvas) -> None:
-    """Fill the frame above the horizon with the sky, and everything with its label."""
+    """Fill the frame above the horizon with the sky, and label everything as sky for a start."""
     camera, light = canvas.camera, canvas.light
     canvas.labels[:] = Label.SKY
     rows = range(0, min(max(int(np.floor(camera.horizon - 0.5)), 0), camera.height))
     canvas.rgb[rows.stop :] = light.horizon.astype(np.uint8)
     if not rows:
         return
-    x, z, depth = camera.level_plane(rows, 900.0)
-    clouds = cv2.remap(clouds_tile(), x * 0.12 , z * 0.12, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
-    height = np.clip(1200.0 / depth, 0.0, 1.0) ** 0.7
-    base = light.horizon + (light.zenith - light.horizon) * height[..., None]
-    cover = np.clip((clouds - (1.0 - 0.75 * light.clouds)) * 3.0, 0.0, 0.9) * height
-    bright = np.float32(0.3) * light.horizon + 178.0
-    sky = base.astype(np.float32) * (1.0 - cover[..., None]) + cover[..., None] * bright.astype(np.float32)
-    canvas.rgb[: rows.stop] = sky.clip(0, 255).astype(np.uint8)
-
-
-def clouds_tile() -> FloatArray:
-    """Return the tile of clouds."""
-    return cloud_noise(512, 6, "clouds")
+    x, z, depth = camera.level_plane(rows, CLOUDS_M)
+    texels = np.float32(0.12)
+    clouds = cv2.remap(
+        cloud_noise(512, 6, "clouds"), x * texels, z * texels, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
+    )
+    rise = np.minimum(1.4 * CLOUDS_M / depth, 1.0) ** 0.7  # [rows, 1], 0 at the horizon
+    cover = ((clouds - np.float32(1.0 - 0.75 * light.clouds)) * 3.0).clip(0.0, 0.9) * rise
+    clear = (light.horizon + (light.zenith - light.horizon) * rise).astype(np.float32)[:, None]  # [rows, 1, 3]
+    white = (0.3 * light.horizon + 178.0).astype(np.float32)
+    canvas.rgb[: rows.stop] = cv2.convertScaleAbs(clear + cover[..., None] * (white - clear))

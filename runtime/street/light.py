@@ -7,7 +7,7 @@ import numpy as np
 from runtime.street.camera import FloatArray
 from runtime.street.randomness import rng_for
 
-FADE_M = (100.0, 165.0)
+FADE_M = (80.0, 140.0)
 """Between these distances everything dissolves into the haze, so that nothing pops up at the end of the street."""
 
 
@@ -49,23 +49,23 @@ def light_of(seed: int) -> Light:
     sun = np.array([np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)])
     white = np.array([1.0, 1.0, 1.0])
     if weather == "clear":
-        sun_gain, ambient = np.array([0.78, 0.74, 0.64]), np.array([0.48, 0.52, 0.60])
+        sun_gain, ambient = np.array([0.56, 0.53, 0.46]), np.array([0.64, 0.66, 0.70])
         zenith, horizon = np.array([70, 125, 205.0]), np.array([180, 208, 235.0])
         haze_m, clouds, shadow = rng.uniform(250, 600), rng.uniform(0.1, 0.8), 0.52
     elif weather == "hazy":
-        sun_gain, ambient = white * 0.45, white * 0.62
+        sun_gain, ambient = white * 0.3, white * 0.76
         zenith, horizon = np.array([150, 175, 205.0]), np.array([215, 218, 220.0])
-        haze_m, clouds, shadow = rng.uniform(90, 200), rng.uniform(0.2, 0.6), 0.3
+        haze_m, clouds, shadow = rng.uniform(120, 220), rng.uniform(0.2, 0.6), 0.3
     elif weather == "overcast":
-        sun_gain, ambient = white * 0.12, white * rng.uniform(0.66, 0.9)
+        sun_gain, ambient = white * 0.12, white * rng.uniform(0.8, 0.95)
         zenith, horizon = np.array([150, 156, 164.0]), np.array([205, 208, 212.0])
         haze_m, clouds, shadow = rng.uniform(150, 500), rng.uniform(0.5, 1.0), 0.22
         sun = np.array([0.1, 0.99, 0.1])
     else:
-        sun_gain, ambient = np.array([0.85, 0.62, 0.40]), np.array([0.46, 0.45, 0.52])
+        sun_gain, ambient = np.array([0.62, 0.46, 0.32]), np.array([0.62, 0.6, 0.64])
         zenith, horizon = np.array([110, 130, 175.0]), np.array([245, 200, 150.0])
         haze_m, clouds, shadow = rng.uniform(150, 400), rng.uniform(0.2, 0.9), 0.45
-    drift = rng.uniform(0.92, 1.08, 3)
+    drift = rng.uniform(0.95, 1.05, 3)
     return Light(
         sun=sun / np.linalg.norm(sun),
         sun_gain=sun_gain,

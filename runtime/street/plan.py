@@ -3,12 +3,14 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
+import numpy as np
+
 from runtime.street import colours
 from runtime.street.camera import FloatArray
 from runtime.street.light import Light, light_of
-from runtime.street.randomness import rng_for
+from runtime.street.randomness import pick, rng_for
 
-LANE_M = 3.0
+LANE_M = 2.9
 CYCLE_STRIP_M = 1.3
 PARKING_M = 2.2
 
@@ -21,6 +23,7 @@ class Street:
     light: Light
     median: str  # what lies between the directions: "line", "tram", "barrier", "fence" or "green"
     lanes: int  # a direction
+    parking_m: float  # strip for parked cars, or 0
     verge_m: float  # strip of grass between the kerb and the pavement
     pavement_m: float
     road_rgb: FloatArray
@@ -42,7 +45,7 @@ class Street:
     @property
     def kerb_m(self) -> float:
         """Where the road ends, beyond the parked cars."""
-        return self.strip_m + CYCLE_STRIP_M + PARKING_M
+        return self.strip_m + CYCLE_STRIP_M + self.parking_m
 
     @property
     def frontage_m(self) -> float:
@@ -58,19 +61,19 @@ class Street:
 def street_of(seed: int) -> Street:
     """Choose a street."""
     rng = rng_for(seed, "street")
-    lanes = int(rng.choice([1, 1, 2]))
-    grey = rng.uniform(82, 135)
-    tint = rng.uniform(-5, 5, 3)
+    lanes = 1 if rng.random() < 0.75 else 2
+    grey = rng.uniform(84, 116)
     return Street(
         seed=seed,
         light=light_of(seed),
-        median=str(rng.choice(["line", "tram", "barrier", "fence", "green"], p=[0.2, 0.4, 0.13, 0.13, 0.14])),
+        median=pick(rng, {"line": 0.2, "tram": 0.4, "barrier": 0.13, "fence": 0.13, "green": 0.14}),
         lanes=lanes,
-        verge_m=float(rng.choice([0.0, 1.6, 2.4])),
-        pavement_m=float(rng.uniform(2.4, 4.0)),
-        road_rgb=grey + tint,
-        pavement_rgb=grey + rng.uniform(-12, 45) + rng.uniform(-9, 9, 3),
-        meadow_rgb=colours.meadow(rng),
+        parking_m=PARKING_M if rng.random() < 0.45 else 0.0,
+        verge_m=float(rng.choice([0.0, 1.8, 3.0])),
+        pavement_m=float(rng.uniform(2.8, 4.5)),
+        road_rgb=grey + rng.uniform(-4.0, 4.0, 3),
+        pavement_rgb=grey + rng.uniform(22.0, 58.0) + np.array([8.0, 2.0, -6.0]),
+        meadow_rgb=colours.choose(rng, colours.MEADOWS),
         ego_lane=int(rng.integers(lanes)),
-        leader_gap_m=float(rng.choice([0.0, 1.0], p=[0.3, 0.7]) * rng.uniform(11, 30)),
+        leader_gap_m=float(rng.uniform(8.0, 20.0)) if rng.random() < 0.5 else 0.0,
     )

@@ -12,17 +12,21 @@ from runtime.street.classes import IGNORE, Label
 from runtime.street.ground import paint_sky, texture_ground
 from runtime.street.plan import Street, street_of
 from runtime.street.randomness import rng_for
-from runtime.street.scene import ARM_M, BLOCK_M, block_of
-from runtime.street.solids import Face, Mesh, ground, join, mesh, upright
+from runtime.street.scene import BLOCK_M, block_of, furniture_of
+from runtime.street.solids import Body, Mesh, assemble, ground, mesh
 from runtime.street.things import Panel, Thing
 from runtime.street.traffic import FRAMES_PER_S, camera_z, traffic
 
-SIGHT_M = 165.0
-"""How far houses are drawn; behind them stands the skyline."""
+SIGHT_M = 140.0
+"""How far houses are drawn."""
+STREET_SIGHT_M = 85.0
+"""How far the smaller things of the street are drawn."""
 MIN_SIZE = 32
 
 
-def render(seed: int, frame: int = 0, *, height: int = 256, width: int = 512) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def render(
+    seed: int, frame: int = 0, *, height: int = 256, width: int = 512
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Render one frame of an endless drive along a street.
 
     Every seed (>= 0) is another street; frame (>= 0) counts 30 a second. The same arguments give the same bytes.
@@ -36,13 +40,18 @@ def render(seed: int, frame: int = 0, *, height: int = 256, width: int = 512) ->
         raise ValueError(f"height and width must be {MIN_SIZE} pixels or more, not {height} x {width}")
     street, time_s = street_of(seed), frame / FRAMES_PER_S
     camera = camera_of(street, time_s, height, width)
-    canvas = blank(camera, street)
+    canvas = Canvas(camera, street.light, np.empty((height, width, 3), np.uint8), np.empty((height, width), np.uint8))
     here = camera.position[2]
-    blocks = [block_of(seed, index) for index in range(int((here - 8) // BLOCK_M), int((here + SIGHT_M) // BLOCK_M) + 1)]
+    first = int((here - 4.0) // BLOCK_M)
+    blocks = [block_of(seed, index) for index in range(first, int((here + SIGHT_M) // BLOCK_M) + 1)]
     things = [thing for block in blocks for thing in block.things] + traffic(street, time_s)
+    for index in range(first, int((here + STREET_SIGHT_M) // BLOCK_M) + 1):
+        things += furniture_of(seed, index)
     things = [thing for thing in things if here + 1.0 < thing.footprint.z1 and thing.footprint.z0 < here + SIGHT_M]
     paint_sky(canvas)
-    for outline in canvas.outlines(join([floor(street, here), *(block.ground for block in blocks)]), hazy=False):
+    for outline in canvas.outlines(
+        assemble([Body(strips(street, here)), *(Body(block.ground) for block in blocks)], street.light), hazy=False
+    ):
         if outline:
             canvas.fill(outline)
     texture_ground(canvas, things)
@@ -65,15 +74,7 @@ def camera_of(street: Street, time_s: float, height: int, width: int) -> Camera:
     return look(position, yaw + 0.02 * sway[1], pitch + 0.004 * sway[2], height, width)
 
 
-def blank(camera: Camera, street: Street) -> Canvas:
-    """Return an unpainted canvas."""
-    shape = (camera.height, camera.width)
-    haze = np.empty((*shape, 3), np.uint8)
-    haze[:] = street.light.haze.astype(np.uint8)
-    return Canvas(camera, street.light, np.empty_like(haze), np.empty(shape, np.uint8), haze)
-
-
-def floor(street: Street, here: float) -> Mesh:
+def strips(street: Street, here: float) -> Mesh:
     """Lay the strips that run along the whole street: meadow, road, verges and pavements."""
     near, far = here - 4.0, here + 1500.0
     kerb, front = street.kerb_m, street.frontage_m
@@ -88,40 +89,45 @@ def floor(street: Street, here: float) -> Mesh:
         faces += [ground(x - 0.07, x + 0.07, near, far, (62, 60, 60), Label.ROAD) for x in (-0.75, 0.75)]
     elif street.median == "green":
         faces.append(ground(-1.2, 1.2, near, far, street.meadow_rgb, Label.TERRAIN))
-    return mesh(faces).placed(street.light)
+    return mesh(faces)
 
 
-def far_to_near(things: list[Thing], eye: FloatArray) -> NDArray[np.intp]:
+def far_to_near(things: list[Thing], eye: FloatArray) -> list[int]:
     """Return an order in which no thing is painted after one that hides a part of it.
 
     Thing i cannot hide thing j if a plane between their footprints, across or along the street, has i on one side and
-    j and the camera on the other; then i may come first. It must, if j could hide i. Where the footprints overlap the
-    farther centre comes first. An order that respects "must come first" is the number of things that must, directly or
-    through others, come before each.
+    j and the camera on the other. If j could hide i then i must come first. Where footprints overlap the farther centre
+    comes first.
     """
     x0, x1, z0, z1 = np.array([thing.footprint for thing in things]).T
-    behind = z0[:, None] >= z1[None, :]
-    left = (x1[:, None] <= x0[None, :]) & (x1[:, None] <= eye[0])
-    right = (x0[:, None] >= x1[None, :]) & (x0[:, None] >= eye[0])
-    harmless = behind | left | right
-    centre = z0 + z1
-    overlapping = ~harmless & ~harmless.T & (centre[:, None] > centre[None, :])
-    first = ((harmless & ~harmless.T) | overlapping).astype(np.float32)
-    for _ in range(4):  # paths of up to 16 steps
-        first = np.minimum(first + first @ first, 1.0)
-    return np.argsort(first.sum(axis=0), kind="stable")
+    beyond = z0[:, None] >= z1
+    to_the_left = (x1[:, None] <= x0) & (x1 <= eye[0])[:, None]
+    to_the_right = (x0[:, None] >= x1) & (x0 >= eye[0])[:, None]
+    harmless = beyond | to_the_left | to_the_right
+    farther = (z0 + z1)[:, None] > z0 + z1
+    must_precede = (harmless & ~harmless.T) | (~harmless & ~harmless.T & farther)
+    waiting_for = must_precede.sum(axis=0)
+    order: list[int] = []
+    while len(order) < len(things):
+        ready = np.flatnonzero(waiting_for == 0)
+        if not len(ready):  # things that overlap can wait for each other in a ring: break it at its far end
+            ready = np.argmax(np.where(waiting_for > 0, z1, -np.inf), keepdims=True)
+        order += ready.tolist()
+        waiting_for -= must_precede[ready].sum(axis=0)
+        waiting_for[ready] = -len(things)
+    return order
 
 
 def paint_things(canvas: Canvas, things: list[Thing]) -> None:
     """Paint things in their order; all meshes are projected at once."""
-    meshes = [part for thing in things for part in thing.parts if isinstance(part, Mesh)]
-    outlines = iter(canvas.outlines(join(meshes)))
+    bodies = [part for thing in things for part in thing.parts if isinstance(part, Body)]
+    outlines = iter(canvas.outlines(assemble(bodies, canvas.light)))
     for thing in things:
         for part in thing.parts:
             if isinstance(part, Panel):
                 canvas.paint_panel(part)
                 continue
-            for _ in part.starts:
+            for _ in part.mesh.starts:
                 outline = next(outlines)
                 if outline:
                     canvas.fill(outline)
@@ -153,10 +159,10 @@ def sensor_noise() -> NDArray[np.uint8]:
 def expose(rgb: NDArray[np.uint8], rng: np.random.Generator, frame: int) -> NDArray[np.uint8]:
     """Add what lens and sensor do: softness, vignette, exposure and white balance of the scene, noise of the frame."""
     height, width = rgb.shape[:2]
-    gamma, gain, tint = rng.uniform(0.85, 1.15), rng.uniform(0.88, 1.12), rng.uniform(0.96, 1.04, 3)
+    gamma, gain, tint = rng.uniform(0.92, 1.08), rng.uniform(0.94, 1.06), rng.uniform(0.98, 1.02, 3)
     levels = np.arange(256) / 255.0
     curve = (255.0 * np.outer(levels**gamma, gain * tint)).clip(0, 255).astype(np.uint8)
-    strength = rng.uniform(0.08, 0.3)
+    strength = rng.uniform(0.06, 0.2)
     soft = cv2.GaussianBlur(rgb, (3, 3), 0.6)
     graded = cv2.LUT(cv2.multiply(soft, vignette(height, width), scale=1 / 255), curve[None])
     y, x = rng_for(frame, "noise").integers(0, 256, 2)

@@ -10,13 +10,24 @@ import numpy as np
 
 from runtime.street import lots
 from runtime.street.classes import Label
-from runtime.street.plan import LANE_M, PARKING_M, Street, street_of
+from runtime.street.plan import LANE_M, Street, street_of
 from runtime.street.randomness import pick, rng_for
 from runtime.street.solids import Face, Mesh, ground, mesh
 from runtime.street.things import Thing, place
 
 BLOCK_M = 32.0
 WHITE = (215, 215, 210)
+KERBSIDE = {
+    "lamp": 0.15,
+    "sign": 0.2,
+    "tree": 0.14,
+    "bicycles": 0.15,
+    "motorcycles": 0.12,
+    "people": 0.1,
+    "railing": 0.1,
+    "traffic light": 0.04,
+}
+"""How often each thing stands at the kerb."""
 ARM_M = 70.0
 """How far a cross street is built to each side."""
 
@@ -29,30 +40,38 @@ class Block:
     things: tuple[Thing, ...]
 
 
+def crossing_end(seed: int, index: int) -> float:
+    """Return where the crossing at the near end of a block ends, or where the block begins if it has none."""
+    rng = rng_for(seed, "crossing", index)
+    return index * BLOCK_M + (7.5 + rng.uniform(7.0, 9.5) if rng.random() < 0.4 else 0.0)
+
+
 @lru_cache(maxsize=32)
 def block_of(seed: int, index: int) -> Block:
-    """Build one block of a street: a crossing at its near end or none, lots, furniture and what is parked."""
-    street = street_of(seed)
-    rng = rng_for(seed, "block", index)
-    start, end = index * BLOCK_M, (index + 1) * BLOCK_M
-    floor: list[Face] = []
-    things: list[Thing] = []
-    lots_start = start
-    if rng.random() < 0.4:
-        lots_start = start + 5.0 + rng.uniform(7.0, 9.5) + 2.5
-        floor += crossing_floor(street, start, lots_start)
-        things += crossing_things(street, rng, start, lots_start)
-    else:
-        floor += lane_marks(street, start, end)
+    """Build the ground and the lots of one block."""
+    street, rng = street_of(seed), rng_for(seed, "block", index)
+    start, end, lots_start = index * BLOCK_M, (index + 1) * BLOCK_M, crossing_end(seed, index)
+    floor = crossing_floor(street, start, lots_start) if lots_start > start else lane_marks(street, start, end)
+    floor += mends(street, rng, start)
+    things = lots.median(street, rng, lots_start, end)
     for side in (-1, 1):
         lot_floor, lot_things = lots.row(street, rng, side, lots_start, end)
         floor += lot_floor
         things += lot_things
-        things += pavement_things(street, rng, side, lots_start, end)
-        things += parked(street, rng, side, lots_start + 3.0, end)
-    things += lots.median(street, rng, lots_start, end)
-    floor += mends(street, rng, start)
     return Block(mesh(floor), tuple(things))
+
+
+@lru_cache(maxsize=32)
+def furniture_of(seed: int, index: int) -> tuple[Thing, ...]:
+    """Build what stands in the street of one block: lights and waiting vehicles at a crossing, what is at the kerbs."""
+    street, rng = street_of(seed), rng_for(seed, "furniture", index)
+    start, end, lots_start = index * BLOCK_M, (index + 1) * BLOCK_M, crossing_end(seed, index)
+    things = crossing_things(street, rng, start, lots_start) if lots_start > start else []
+    for side in (-1, 1):
+        things += pavement_things(street, rng, side, lots_start, end)
+        if street.parking_m:
+            things += parked(street, rng, side, lots_start + 3.0, end)
+    return tuple(things)
 
 
 def crossing_floor(street: Street, start: float, end: float) -> list[Face]:
@@ -73,15 +92,15 @@ def crossing_floor(street: Street, start: float, end: float) -> list[Face]:
 
 def crossing_things(street: Street, rng: np.random.Generator, start: float, end: float) -> list[Thing]:
     """Put traffic lights at the corners and vehicles that wait in the cross street."""
-    light, corner = street.light, street.kerb_m + 0.5
+    corner = street.kerb_m + 0.5
     things = [place("traffic light", rng, side * corner, start) for side in (-1, 1)]
     things.append(place("traffic light", rng, -corner, end - 1.0))
     for side in (-1, 1):
-        kind = rng.choice(["car", "truck", "bus", "motorcyclist", "cyclist", "none"], p=[0.3, 0.2, 0.16, 0.1, 0.1, 0.14])
+        kind = pick(rng, {"car": 0.3, "truck": 0.2, "bus": 0.16, "motorcyclist": 0.1, "cyclist": 0.1, "none": 0.14})
         if kind != "none":
             heading = -side * np.pi / 2 if kind in ("car", "truck", "bus") else 0.0
             x = side * (street.kerb_m + rng.uniform(4.5, 8.0))
-            things.append(place(str(kind), rng, x, end - 5.0, heading=heading))
+            things.append(place(kind, rng, x, end - 5.0, heading=heading))
     return things
 
 
@@ -115,39 +134,36 @@ def pavement_things(street: Street, rng: np.random.Generator, side: int, start: 
     things = []
     z = start + rng.uniform(0.0, 3.0)
     while z < end - 3.0:
-        kind = rng.choice(
-            ["lamp", "sign", "tree", "bicycles", "motorcycles", "people", "railing", "traffic light"],
-            p=[0.15, 0.2, 0.14, 0.15, 0.12, 0.1, 0.1, 0.04],
-        )
+        kind = pick(rng, KERBSIDE)
         if kind == "lamp":
             arm = "lamp to the left" if side > 0 else "lamp to the right"
             things.append(place(arm, rng, kerb, z))
         elif kind == "tree":
-            things.append(lots.tree(rng, light, side * (street.kerb_m + 0.8), z, rng.uniform(2.4, 3.2)))
+            things.append(lots.tree(rng, light, side * (street.kerb_m + 0.8), z))
         elif kind == "railing":
-            things.append(lots.railing(rng, light, side * (street.kerb_m + 0.25), z, z + 5.0))
+            things.append(lots.strip(rng, light, "fence", side * (street.kerb_m + 0.25), z, z + 5.0, 1.1))
             z += 4.0
         elif kind == "people":
             for _ in range(rng.integers(1, 4)):
                 x = side * (street.frontage_m - rng.uniform(0.6, 2.0))
                 things.append(place("person", rng, x, z + rng.uniform(0.0, 2.0)))
         elif kind in ("bicycles", "motorcycles"):
-            x = kerb if kind == "bicycles" else side * (street.kerb_m - 1.0)
+            x = kerb if kind == "bicycles" or not street.parking_m else side * (street.kerb_m - 1.0)
             for _ in range(rng.integers(2, 4)):
-                things.append(place(str(kind)[:-1], rng, x + side * rng.uniform(0, 0.5), z))
+                things.append(place(kind[:-1], rng, x + side * rng.uniform(0, 0.5), z))
                 z += 1.1
         else:
-            things.append(place(str(kind), rng, kerb, z))
+            things.append(place(kind, rng, kerb, z))
         z += rng.uniform(2.5, 5.0)
     return things
 
 
 def parked(street: Street, rng: np.random.Generator, side: int, start: float, end: float) -> list[Thing]:
     """Park vehicles at the kerb."""
-    things, x = [], side * (street.kerb_m - PARKING_M / 2)
+    things, x = [], side * (street.kerb_m - street.parking_m / 2)
     z = start
     while True:
-        kind = str(rng.choice(["car", "truck", "bus", "none"], p=[0.4, 0.13, 0.09, 0.38]))
+        kind = pick(rng, {"car": 0.4, "truck": 0.13, "bus": 0.09, "none": 0.38})
         length = {"car": 5.6, "truck": 9.5, "bus": 13.0, "none": 5.0}[kind]
         if z + length > end:
             return things

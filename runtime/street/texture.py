@@ -3,14 +3,17 @@
 Where a picture has alpha, it is how much the surface covers, 0 to 255; from COVERED on it counts as the surface.
 """
 
-from functools import lru_cache
+from collections.abc import Callable
+from functools import cache, lru_cache
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.street import colours
 from runtime.street.camera import FloatArray
-from runtime.street.colours import foliage, paint, plaster
+from runtime.street.colours import choose
 from runtime.street.randomness import rng_for
 
 Picture = NDArray[np.uint8]
@@ -43,19 +46,17 @@ def speckle() -> FloatArray:
     return 1.0 + cv2.GaussianBlur(fine, (3, 3), 0) * 1.6 + (cloud_noise(512, 6, "dirt") - 0.5) * 0.28
 
 
-def weathered(surface: FloatArray, gain: FloatArray, rng: np.random.Generator) -> Picture:
-    """Light a float RGB picture by a gain per channel and dirty it."""
+def weathered(surface: FloatArray, rng: np.random.Generator) -> Picture:
+    """Dirty a float RGB picture of up to 512 x 512 and round it to uint8."""
     height, width = surface.shape[:2]
-    row, column = rng.integers(0, 200, 2)
-    grain = np.take(
-        np.take(speckle(), range(row, row + height), 0, mode="wrap"), range(column, column + width), 1, mode="wrap"
-    )
-    return (surface * (grain[..., None] * gain.astype(np.float32))).clip(0, 255).astype(np.uint8)
+    row, column = rng.integers(513 - height), rng.integers(513 - width)
+    dirt = speckle()[row : row + height, column : column + width, None]
+    return (surface * dirt).clip(0, 255).astype(np.uint8)
 
 
-def facade(rng: np.random.Generator, width_m: float, height_m: float, gain: FloatArray) -> Picture:
+def facade(rng: np.random.Generator, width_m: float, height_m: float) -> Picture:
     """Draw a house front: rows of windows over a ground floor with a shop or a door."""
-    base = plaster(rng)
+    base = choose(rng, colours.PLASTERS)
     glass = np.array([60, 72, 86.0]) + rng.uniform(-25, 45)
     frame = base * 0.6 if rng.random() < 0.4 else np.full(3, rng.uniform(170, 235))
     floor_m, bay_m = rng.uniform(2.9, 3.5), rng.uniform(2.0, 3.4)
@@ -83,7 +84,7 @@ def facade(rng: np.random.Generator, width_m: float, height_m: float, gain: Floa
     surface = np.concatenate([upper, ground_floor(rng, base, rows, columns, bays)])
     surface[:4] = base * 1.2
     surface[4:6] = base * 0.65
-    return weathered(surface, gain, rng)
+    return weathered(surface, rng)
 
 
 def ground_floor(rng: np.random.Generator, base: FloatArray, rows: int, columns: int, bays: int) -> FloatArray:
@@ -91,8 +92,8 @@ def ground_floor(rng: np.random.Generator, base: FloatArray, rows: int, columns:
     floor = np.empty((rows, columns * bays, 3), np.float32)
     floor[:] = base
     if rng.random() < 0.45:  # shop windows under a board
-        floor[:] = paint(rng) * 0.5 + base * 0.4
-        floor[4:12] = paint(rng)
+        floor[:] = choose(rng, colours.SHOP_PAINTS) * 0.5 + base * 0.4
+        floor[4:12] = choose(rng, colours.SHOP_PAINTS)
         for bay in range(bays):
             floor[15:-5, bay * columns + 3 : (bay + 1) * columns - 3] = np.array([70, 80, 92]) * rng.uniform(0.6, 1.9)
     else:
@@ -100,16 +101,16 @@ def ground_floor(rng: np.random.Generator, base: FloatArray, rows: int, columns:
             floor[8 : rows * 2 // 3, bay * columns + columns // 4 : (bay + 1) * columns - columns // 4] = (62, 72, 84)
         floor[-8:] = base * 0.75
     door = rng.integers(bays) * columns + columns // 3
-    floor[10:, door : door + 14] = paint(rng) * 0.8
+    floor[10:, door : door + 14] = choose(rng, colours.SHOP_PAINTS) * 0.8
     floor[10:18, door + 2 : door + 12] = (80, 92, 104)
     return floor
 
 
-def masonry(rng: np.random.Generator, width_m: float, height_m: float, gain: FloatArray) -> Picture:
+def masonry(rng: np.random.Generator, width_m: float, height_m: float) -> Picture:
     """Draw a free-standing wall: courses of brick, stone or concrete panels under a coping."""
     texels = 24
     rows, columns = int(height_m * texels), int(width_m * texels)
-    base = plaster(rng) * rng.uniform(0.7, 1.0)
+    base = choose(rng, colours.MASONRY)
     course, stone = [(6, 14), (12, 26), (rows, 60)][rng.integers(3)]
     y, x = np.mgrid[:rows, :columns]
     row = y // course
@@ -121,14 +122,14 @@ def masonry(rng: np.random.Generator, width_m: float, height_m: float, gain: Flo
     surface[:coping] = base * 1.25
     surface[coping : coping + 2] = base * 0.5
     surface[-rows // 8 :] *= 0.85
-    return weathered(surface, gain, rng)
+    return weathered(surface, rng)
 
 
-def fence(rng: np.random.Generator, width_m: float, height_m: float, gain: FloatArray) -> Picture:
+def fence(rng: np.random.Generator, width_m: float, height_m: float) -> Picture:
     """Draw a fence, RGBA: pales on two rails, with gaps that show what is behind."""
     texels = 28
     rows, columns = int(height_m * texels), int(width_m * texels)
-    base = np.asarray(paint(rng) if rng.random() < 0.6 else np.array([125, 95, 65.0]))
+    base = np.asarray(choose(rng, colours.FENCE_PAINTS))
     pitch = int(rng.integers(5, 9))
     pale = int(rng.integers(2, max(3, pitch - 2)))
     x = np.arange(columns)
@@ -145,7 +146,7 @@ def fence(rng: np.random.Generator, width_m: float, height_m: float, gain: Float
     surface[:, post] = base * 0.8
     if rng.random() < 0.5:  # pointed pales
         alpha[:3, (x % pitch) != pale // 2] = COVERED + 4
-    return np.dstack([weathered(surface, gain, rng), alpha])
+    return np.dstack([weathered(surface, rng), alpha])
 
 
 @lru_cache(maxsize=16)
@@ -172,16 +173,16 @@ def leaves(shape: int) -> tuple[FloatArray, Picture]:
     return relief, cv2.GaussianBlur(ragged, (3, 3), 0)
 
 
-def crown(rng: np.random.Generator, gain: FloatArray) -> Picture:
-    """Draw the crown of a tree, RGBA [128, 128]."""
+def crown(rng: np.random.Generator, width_m: float, height_m: float) -> Picture:
+    """Draw the crown of a tree, RGBA [128, 128], whatever its size."""
     relief, alpha = leaves(int(rng.integers(12)))
     if rng.random() < 0.5:
         relief, alpha = relief[:, ::-1], alpha[:, ::-1]
-    rgb = relief[..., None] * (foliage(rng) * gain).astype(np.float32)
+    rgb = relief[..., None] * choose(rng, colours.FOLIAGES).astype(np.float32)
     return np.dstack([rgb.clip(0, 255).astype(np.uint8), alpha])
 
 
-def hedge(rng: np.random.Generator, width_m: float, height_m: float, gain: FloatArray) -> Picture:
+def hedge(rng: np.random.Generator, width_m: float, height_m: float) -> Picture:
     """Draw a hedge or the edge of a wood, RGBA, with an uneven upper edge."""
     texels = int(np.clip(90 / height_m, 10, 30))
     rows, columns = int(height_m * texels), int(width_m * texels)
@@ -191,5 +192,48 @@ def hedge(rng: np.random.Generator, width_m: float, height_m: float, gain: Float
     rough = patch[rows // 2] * rows * rng.uniform(0.15, 0.5)
     lightness = (0.35 + 1.15 * patch) * np.linspace(1.15, 0.75, rows, dtype=np.float32)[:, None]
     alpha = np.where(np.arange(rows)[:, None] >= rough, 255, 0).astype(np.uint8)
-    rgb = lightness[..., None] * (foliage(rng) * gain).astype(np.float32)
+    rgb = lightness[..., None] * choose(rng, colours.FOLIAGES).astype(np.float32)
     return np.dstack([rgb.clip(0, 255).astype(np.uint8), alpha])
+
+
+VARIANTS = 160
+"""Number of different surfaces of each kind."""
+
+Range = tuple[float, float]
+
+SURFACES: dict[str, tuple[Callable[[np.random.Generator, float, float], Picture], Range, Range]] = {
+    "facade": (facade, (15.0, 15.0), (7.0, 19.0)),
+    "cottage": (facade, (13.0, 13.0), (5.0, 9.0)),
+    "wall": (masonry, (12.0, 12.0), (1.9, 3.4)),
+    "fence": (fence, (12.0, 12.0), (1.2, 2.1)),
+    "hedge": (hedge, (12.0, 12.0), (1.0, 2.2)),
+    "wood": (hedge, (12.0, 12.0), (5.0, 9.0)),
+    "crown": (crown, (3.4, 5.6), (4.0, 6.0)),
+}
+"""How each kind is drawn, and the ranges of its width and height in metres."""
+
+
+class Surface(NamedTuple):
+    """A picture in ever smaller sizes, each half the one before, and the size of what it shows."""
+
+    pictures: tuple[Picture, ...]
+    width_m: float
+    height_m: float
+
+    def cut(self, width_m: float) -> tuple[Picture, ...]:
+        """Return the pictures of the first metres."""
+        share = min(1.0, width_m / self.width_m)
+        return tuple(picture[:, : max(2, round(picture.shape[1] * share))] for picture in self.pictures)
+
+
+@cache
+def surface(kind: str, variant: int) -> Surface:
+    """Return one of the VARIANTS surfaces of a kind; they are kept, for drawing one takes longer than painting it."""
+    rng = rng_for(variant, kind)
+    draw, widths, heights = SURFACES[kind]
+    width, height = rng.uniform(*widths), rng.uniform(*heights)
+    pictures = [draw(rng, width, height)]
+    while min(pictures[-1].shape[:2]) > 8:
+        rows, columns = pictures[-1].shape[:2]
+        pictures.append(cv2.resize(pictures[-1], (columns // 2, rows // 2), interpolation=cv2.INTER_AREA))
+    return Surface(tuple(pictures), width, height)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -31,7 +31,7 @@ class Panel:
     origin: FloatArray  # (3,) its upper left corner
     across: FloatArray  # (3,) to its upper right corner
     down: FloatArray  # (3,) to its lower left corner
-    picture: Picture
+    pictures: tuple[Picture, ...]  # the same in ever smaller sizes
     gain: FloatArray  # (3,) the light on it
     label: int
 
@@ -46,7 +46,7 @@ class Thing:
     canopy: float = 0.0  # how far its top reaches beyond the footprint
 
 
-VARIANTS = 200
+VARIANTS = 96
 """Number of different shapes of each kind."""
 
 Builder = Callable[[np.random.Generator, float], list[list[Face]]]
@@ -65,6 +65,7 @@ BUILDERS: dict[str, Builder] = {
     "motorcycle": lambda rng, _: [figures.angled(rng, figures.motorcycle(rng))],
     "lamp to the left": lambda rng, _: [furniture.lamp(rng, -1)],
     "lamp to the right": lambda rng, _: [furniture.lamp(rng, 1)],
+    "trunk": lambda rng, _: [furniture.trunk(rng)],
     "traffic light": lambda rng, _: [furniture.traffic_light(rng)],
     "sign": lambda rng, _: [furniture.sign(rng)],
 }
@@ -83,7 +84,7 @@ class Model(NamedTuple):
     height: float
 
 
-@lru_cache(maxsize=None)
+@cache
 def model(kind: str, variant: int, phase: int) -> Model:
     """Return one shape of a kind; models are kept, for building one takes longer than painting it."""
     bodies = tuple(mesh(faces) for faces in BUILDERS[kind](rng_for(variant, kind), float(np.sin(np.pi * phase / 4))))
@@ -100,6 +101,7 @@ def place(kind: str, rng: np.random.Generator, x: float, z: float, *, heading: f
     cos = np.cos(heading)
     if abs(cos) < 0.5:
         half_x, half_z = half_z, half_x
+    if cos < -0.5:  # what comes towards the camera is painted from its back to its front
+        bodies = bodies[::-1]
     footprint = Footprint(x - half_x, x + half_x, z - half_z, z + half_z)
-    # What comes towards the camera is painted from its back to its front.
-    return Thing(footprint, height, tuple(Body(body, x, z, heading) for body in (bodies if cos > -0.5 else bodies[::-1])))
+    return Thing(footprint, height, tuple(Body(body, x, z, heading) for body in bodies))

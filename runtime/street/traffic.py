@@ -37,7 +37,12 @@ def slots(
 
 def traffic(street: Street, time_s: float) -> list[Thing]:
     """Return everything that moves, where it is at a time."""
-    return [*vehicles(street, time_s), *leader(street, time_s), *trams(street, time_s), *riders_and_walkers(street, time_s)]
+    return [
+        *vehicles(street, time_s),
+        *leader(street, time_s),
+        *trams(street, time_s),
+        *riders_and_walkers(street, time_s),
+    ]
 
 
 def vehicles(street: Street, time_s: float) -> list[Thing]:
@@ -46,7 +51,7 @@ def vehicles(street: Street, time_s: float) -> list[Thing]:
     for lane in range(street.lanes):
         x = street.lane_x(lane)
         for rng, z in slots(street, f"oncoming {lane}", time_s, -8.0, 22.0):
-            kind = pick(rng, {"car": 0.42, "truck": 0.18, "bus": 0.12, "none": 0.28})
+            kind = pick(rng, {"car": 0.3, "truck": 0.15, "bus": 0.13, "none": 0.42})
             if kind != "none":
                 things.append(place(kind, rng, -x, z, heading=np.pi))
         if lane != street.ego_lane:
@@ -84,7 +89,7 @@ def riders_and_walkers(street: Street, time_s: float) -> list[Thing]:
     for side in (-1, 1):
         x = side * (street.strip_m + CYCLE_STRIP_M / 2)
         for rng, z in slots(street, f"cyclists {side}", time_s, 4.5 * side, 13.0):
-            kind = pick(rng, {"cyclist from behind": 0.3, "cyclist": 0.25, "none": 0.45})
+            kind = pick(rng, {"cyclist from behind": 0.2, "cyclist": 0.28, "none": 0.52})
             if kind != "none":
                 things.append(place(kind, rng, x, z, phase=steps + int(rng.integers(8))))
         for row, speed in ((0.35, -1.2), (0.75, 1.3)):

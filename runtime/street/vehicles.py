@@ -5,9 +5,10 @@ A prism's profile runs up at the front and down at the back, so an inlay's t = 0
 
 import numpy as np
 
+from runtime.street import colours
 from runtime.street.camera import FloatArray
 from runtime.street.classes import Label
-from runtime.street.colours import GLASS, RED_LAMP, RUBBER, WHITE_LAMP, paint
+from runtime.street.colours import GLASS, RED_LAMP, RUBBER, WHITE_LAMP, choose
 from runtime.street.solids import KEEP, Face, Prism, box, inlay, on_sides, straight_prism, wheel
 
 PLATE = (225, 225, 215)
@@ -15,7 +16,7 @@ PLATE = (225, 225, 215)
 
 def car(rng: np.random.Generator) -> list[Face]:
     """Build a saloon, a hatchback or an off-roader."""
-    rgb = paint(rng)
+    rgb = choose(rng, colours.CAR_PAINTS)
     length, width = rng.uniform(4.0, 4.8), rng.uniform(0.86, 0.95)
     waist, roof = rng.uniform(0.88, 1.08), rng.uniform(1.42, 1.75)
     back, front = -length / 2, length / 2
@@ -53,11 +54,11 @@ def car(rng: np.random.Generator) -> list[Face]:
 
 def truck(rng: np.random.Generator) -> list[list[Face]]:
     """Build a lorry: its cab and its cargo box."""
-    rgb, cargo_rgb = paint(rng), paint(rng) * 0.5 + 110
+    rgb, cargo_rgb = choose(rng, colours.CAB_PAINTS), choose(rng, colours.CARGO_PAINTS)
     width, top, back = rng.uniform(1.15, 1.3), rng.uniform(3.0, 3.7), -rng.uniform(2.8, 4.2)
     cargo = box(width, 0.95, top, back, 1.7)
     doors = cargo.edge(3, cargo_rgb, Label.TRUCK)
-    stripe = paint(rng)
+    stripe = choose(rng, colours.CAB_PAINTS)
     low, high = 0.95 + 0.35 * (top - 0.95), 0.95 + 0.6 * (top - 0.95)
     load = [
         *box(width * 0.8, 0.0, 0.95, back + 0.3, 1.6).faces(RUBBER, Label.TRUCK),
@@ -89,7 +90,7 @@ def truck(rng: np.random.Generator) -> list[list[Face]]:
 
 def bus(rng: np.random.Generator) -> list[Face]:
     """Build a city bus: one long box on wheels with a window band and a lit destination board."""
-    rgb = paint(rng)
+    rgb = choose(rng, colours.BUS_PAINTS)
     half, width, roof = rng.uniform(4.4, 5.8), 1.27, rng.uniform(2.95, 3.2)
     body = straight_prism([(-half, 0.35), (half, 0.35), (half, roof), (-half, roof)], width)
     front, rear = body.edge(1, rgb, Label.BUS), body.edge(3, rgb, Label.BUS)
@@ -147,7 +148,7 @@ def tram_section(rgb: FloatArray, cream: FloatArray, length: float, nose: int) -
 
 def tram(rng: np.random.Generator) -> list[list[Face]]:
     """Build a tram of three sections: no wheels to be seen, a coloured skirt, tapered ends."""
-    rgb, cream = paint(rng), np.array([224, 216, 196.0]) * rng.uniform(0.75, 1.1, 3)
+    rgb, cream = choose(rng, colours.TRAM_PAINTS), choose(rng, ((228, 218, 190),))
     lengths = rng.uniform([5.5, 4.5, 5.5], [7.5, 6.5, 7.5])
     sections, front = [], lengths.sum() / 2
     for length, nose in zip(lengths, (1, 0, -1), strict=True):

@@ -11,9 +11,9 @@ import numpy as np
 Colour = tuple[int, int, int]
 LegendRow = tuple[Colour | None, str]  # the colour of the swatch, if there is to be one, and the text beside it
 LEGENDS = ("present", "all", "none")
+PANEL_RGB = (18, 20, 26)
 
 _FONT = cv2.FONT_HERSHEY_DUPLEX
-_PANEL_RGB = (18, 20, 26)
 _TEXT_RGB = (240, 242, 245)
 _RIM_RGB = (150, 153, 160)  # around a swatch, which may be as dark as the panel
 _PANEL_ALPHA = 0.72
@@ -43,13 +43,14 @@ class Overlay:
         text_px = text_height(height, width)
         margin = text_px
         if caption:
-            _lay(painted_rgb, panel([(None, caption)], text_px), top=margin, left=margin)
-        if rows := self._legend_rows(labels):
+            lay(painted_rgb, panel([(None, caption)], text_px), top=margin, left=margin)
+        if rows := self.legend_rows(labels):
             legend_rgba = panel(rows, text_px, max_height=height - 2 * margin)
-            _lay(painted_rgb, legend_rgba, top=margin, left=width - margin - legend_rgba.shape[1])
+            lay(painted_rgb, legend_rgba, top=margin, left=width - margin - legend_rgba.shape[1])
         return painted_rgb
 
-    def _legend_rows(self, labels: np.ndarray) -> list[LegendRow]:
+    def legend_rows(self, labels: np.ndarray) -> list[LegendRow]:
+        """The lines of the legend for a frame's labels."""
         if self._legend == "none":
             return []
         if self._legend == "all":
@@ -80,6 +81,16 @@ def panel(rows: Sequence[LegendRow], text_px: int, *, max_height: int | None = N
     return _draw_panel(tuple(rows), text_px, -(-len(rows) // columns))
 
 
+def lay(frame_rgb: np.ndarray, panel_rgba: np.ndarray, *, top: int, left: int) -> None:
+    """Blend a panel into an RGB frame in place, unless the frame is too small to hold it."""
+    height, width = panel_rgba.shape[:2]
+    if left < 0 or top + height > frame_rgb.shape[0] or left + width > frame_rgb.shape[1]:
+        return
+    region = frame_rgb[top : top + height, left : left + width]
+    alpha = panel_rgba[..., 3:].astype(np.float32) / 255
+    region[...] = np.rint(region + (panel_rgba[..., :3] - region.astype(np.float32)) * alpha)
+
+
 @lru_cache(maxsize=64)  # a legend rarely changes from one frame to the next
 def _draw_panel(rows: tuple[LegendRow, ...], text_px: int, per_column: int) -> np.ndarray:
     unit = text_px * _SUPERSAMPLING
@@ -92,7 +103,7 @@ def _draw_panel(rows: tuple[LegendRow, ...], text_px: int, per_column: int) -> n
     columns = -(-len(rows) // per_column)
     height, width = (2 * per_column + 1) * unit, unit + columns * column
 
-    rgb = np.full((height, width, 3), _PANEL_RGB, np.uint8)
+    rgb = np.full((height, width, 3), PANEL_RGB, np.uint8)
     opaque = np.zeros((height, width), np.uint8)
     for index, (colour, text) in enumerate(rows):
         left, top = unit + index // per_column * column, unit + index % per_column * 2 * unit
@@ -116,13 +127,3 @@ def _rounded(canvas: np.ndarray, left: int, top: int, right: int, bottom: int, r
     for x in (left + radius, right - radius):
         for y in (top + radius, bottom - radius):
             cv2.circle(canvas, (x, y), radius, ink, cv2.FILLED)
-
-
-def _lay(frame_rgb: np.ndarray, panel_rgba: np.ndarray, *, top: int, left: int) -> None:
-    """Blend a panel into the frame, unless the frame is too small to hold it."""
-    height, width = panel_rgba.shape[:2]
-    if left < 0 or top + height > frame_rgb.shape[0] or left + width > frame_rgb.shape[1]:
-        return
-    region = frame_rgb[top : top + height, left : left + width]
-    alpha = panel_rgba[..., 3:].astype(np.float32) / 255
-    region[...] = np.rint(region + (panel_rgba[..., :3] - region.astype(np.float32)) * alpha)

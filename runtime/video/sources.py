@@ -13,12 +13,13 @@ import cv2
 import numpy as np
 
 from runtime.errors import UserError
+from runtime.street import render
 from runtime.video.frames import EndedEarly, Frame
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 SYNTHETIC_SIZE = (512, 1024)
 
-_SYNTHETIC_FPS = 25.0
+_SYNTHETIC_FPS = 30.0  # what runtime.street's frames count
 _IMAGE_FPS = 10.0  # how fast a folder of images plays
 _FALLBACK_FPS = 30.0  # of cameras and videos that name none, or one that cannot be
 
@@ -40,8 +41,8 @@ def open_source(
 ) -> Source:
     """Open ``text``: a camera's number, ``synthetic`` or ``synthetic:SEED``, or the path of a video, image or folder.
 
-    ``size`` (height, width) is the synthetic drive's; ``in_real_time`` renders it live, at 25 frames per second.
-    Raises UserError for whatever cannot be opened; the first frame has been read by then, except a folder's.
+    ``size`` (height, width) is the synthetic drive's; ``in_real_time`` renders it live, at 30 frames per second.
+    Raises UserError for whatever cannot be opened; the first frame is there by then, except a folder's.
     """
     kind, _, seed = text.partition(":")
     if size is not None and kind != "synthetic":
@@ -165,20 +166,26 @@ def _plausible_fps(capture: cv2.VideoCapture) -> float:
 
 
 def _open_synthetic(seed: str, size: tuple[int, int], in_real_time: bool) -> Source:
-    from runtime.street import render
-
     if not seed.isdecimal():
         raise UserError(
             f"{seed!r} is no seed. Write synthetic, or synthetic:SEED with a whole number, e.g. synthetic:7."
         )
     height, width = size
+    try:
+        first_rgb, _ = render(int(seed), 0, height=height, width=width)
+    except ValueError as error:
+        raise UserError(f"cannot render the street at {height}x{width}: {error}. Choose another --size.") from error
 
     def frames() -> Generator[Frame, None, None]:
+        rgb, index = first_rgb, 0
         start_s = time.monotonic()
-        for index in count():
-            rgb, _ = render(int(seed), index, height=height, width=width)
+        while True:
             if in_real_time:
                 time.sleep(max(0.0, start_s + index / _SYNTHETIC_FPS - time.monotonic()))
             yield Frame(f"street{seed}_{index:06d}", rgb, index / _SYNTHETIC_FPS)
+            # In real time, a renderer that is too slow skips frames: the drive keeps its speed.
+            due = int((time.monotonic() - start_s) * _SYNTHETIC_FPS) if in_real_time else 0
+            index = max(index + 1, due)
+            rgb, _ = render(int(seed), index, height=height, width=width)
 
     return Source(f"synthetic street {seed}", frames(), _SYNTHETIC_FPS, None, live=in_real_time)

@@ -20,7 +20,7 @@ def segmenter(request: pytest.FixtureRequest, colour_bundle: Path) -> Segmenter:
     return Segmenter(colour_bundle, request.param, threads=1)
 
 
-@pytest.mark.parametrize(("height", "width"), [(24, 32), (96, 128), (10, 15), (12, 96)])
+@pytest.mark.parametrize(("height", "width"), [(32, 48), (96, 128), (10, 15), (12, 96)])
 def test_labels_have_the_frames_size(segmenter: Segmenter, height: int, width: int):
     labels = segmenter(colour_frame(height, width))
     assert labels.shape == (height, width)
@@ -28,7 +28,7 @@ def test_labels_have_the_frames_size(segmenter: Segmenter, height: int, width: i
     assert [labels[height // 2, width * (2 * band + 1) // 6] for band in BANDS] == BANDS
 
 
-@pytest.mark.parametrize("size", [(24, 32), (48, 64)])
+@pytest.mark.parametrize("size", [(32, 48), (48, 72)])
 def test_caller_owns_the_labels(segmenter: Segmenter, size: tuple[int, int]):
     first = segmenter(colour_frame(*size))
     kept = first.copy()
@@ -37,13 +37,13 @@ def test_caller_owns_the_labels(segmenter: Segmenter, size: tuple[int, int]):
 
 
 def test_a_frame_may_be_a_view(segmenter: Segmenter):
-    frame_rgb = colour_frame(24, 32)
+    frame_rgb = colour_frame(32, 48)
     assert np.array_equal(segmenter(frame_rgb[:, ::-1]), segmenter(frame_rgb[:, ::-1].copy()))
 
 
 @pytest.mark.parametrize(
     "frame",
-    [np.zeros((24, 32, 3)), np.zeros((24, 32), np.uint8), np.zeros((24, 32, 4), np.uint8), np.zeros((0, 3, 3), "u1")],
+    [np.zeros((32, 48, 3)), np.zeros((32, 48), np.uint8), np.zeros((32, 48, 4), np.uint8), np.zeros((0, 3, 3), "u1")],
 )
 def test_wrong_frames_are_refused(segmenter: Segmenter, frame: np.ndarray):
     with pytest.raises(ValueError, match=r"expected an RGB frame uint8 \[H, W, 3\]"):
@@ -72,18 +72,18 @@ def test_every_integer_type_of_labels(tmp_path: Path, colour_info: ModelInfo):
 
 
 def test_backends_agree_on_logits_and_batches(colour_bundle: Path):
-    images = np.random.default_rng(1).integers(0, 256, (3, 24, 32, 3), np.uint8)
+    images = np.random.default_rng(1).integers(0, 256, (3, 32, 48, 3), np.uint8)
     exported, reference = (open_backend(colour_bundle, name) for name in ("onnxruntime", "torch"))
     # One 1x1 convolution of normalised values below 4 in float32: a few units in the last place.
     np.testing.assert_allclose(exported.logits(images), reference.logits(images), atol=2e-6)
     assert np.array_equal(exported.labels(images), exported.logits(images).argmax(1))
-    assert exported.labels(images[:1]).shape == (1, 24, 32)
+    assert exported.labels(images[:1]).shape == (1, 32, 48)
 
 
 def test_logits_must_have_been_exported(tmp_path: Path, colour_info: ModelInfo):
     path = write_onnx(tmp_path / "tiny.onnx", colour_info, np.eye(3))
     with pytest.raises(UserError, match="Export it with --logits"):
-        open_backend(path).logits(colour_frame(24, 32)[None])
+        open_backend(path).logits(colour_frame(32, 48)[None])
 
 
 @pytest.mark.parametrize(
@@ -126,9 +126,9 @@ def test_onnx_file_of_something_else(tmp_path: Path, colour_info: ModelInfo):
     onnx.save(model, path)
     with pytest.raises(UserError, match=r"metadata in .* cannot be read"):
         Segmenter(path)
-    helper.set_model_props(model, {"hyperseg": colour_info.to_json().replace('"height": 24', '"height": 48')})
+    helper.set_model_props(model, {"hyperseg": colour_info.to_json().replace('"height": 32', '"height": 48')})
     onnx.save(model, path)
-    with pytest.raises(UserError, match=r"does not have the input image uint8 \[N, 48, 32, 3\]"):
+    with pytest.raises(UserError, match=r"does not have the input image uint8 \[N, 48, 48, 3\]"):
         Segmenter(path)
 
 

@@ -19,8 +19,8 @@ COLOUR_INFO = ModelInfo(
     palette=((220, 20, 60), (107, 142, 35), (70, 130, 180)),
     mean=(0.5, 0.5, 0.5),
     std=(0.25, 0.25, 0.25),
-    height=24,
-    width=32,
+    height=32,
+    width=48,
     operator_version=1,
 )
 

@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# The whole line on the built-in synthetic streets: train a small HyperSeg, export it, compare, film a drive.
+#   scripts/quickstart.sh [OUT]     everything goes to OUT (default: out/quickstart)
+out=${1:-out/quickstart}
+source "$(dirname "$0")/setup.sh" requirements.lock
+
+step() { printf '\n\033[1m%s\033[0m\n' "$1"; }
+
+step "1/5  train street-tiny (about two minutes)"
+python -m training fit --config training/configs/street-tiny.yaml --out "$out/training"
+
+step "2/5  export to ONNX"
+python -m export "$out/training/best.ckpt" --out "$out/bundle" --logits
+
+step "3/5  compare PyTorch and ONNX Runtime on held-out scenes"
+python -m runtime.parity "$out/bundle" --out "$out/parity"
+
+step "4/5  film a drive"
+python runtime/demo.py --model "$out/bundle" --source synthetic:2000000 --frames 300 --sink "$out/demo.mp4"
+
+step "5/5  contact sheet"
+python -m runtime.contact_sheet --model "$out/bundle" --out "$out/contact_sheet.png"
+
+step "Done. What you have now:"
+cat <<EOF
+  $out/demo.mp4               a drive through a street, segmented by the exported network
+  $out/contact_sheet.png      image, prediction and truth of a few held-out scenes
+  $out/parity/parity.md       PyTorch against ONNX Runtime: labels, mIoU, FPS
+  $out/bundle/                the exported network, for ONNX Runtime and TensorRT
+  $out/training/best.ckpt     the checkpoint; its curves: tensorboard --logdir $out/training
+
+What next (first: source .venv/bin/activate):
+  python runtime/demo.py --model $out/bundle --source 0 --sink window        your camera
+  python -m training describe                                                the published networks
+  scripts/export.sh CHECKPOINT --size 512x1024                               a checkpoint of your own
+EOF

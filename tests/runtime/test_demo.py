@@ -1,0 +1,221 @@
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from runtime import demo
+from runtime.errors import run_command
+from tests.runtime.tiny_models import colour_frame
+from tests.runtime.video.videos import read_video, write_video
+
+PROJECT_ROOT = Path(__file__).parents[2]
+SCRIPT = PROJECT_ROOT / "runtime" / "demo.py"
+
+
+@pytest.fixture
+def run_demo(monkeypatch: pytest.MonkeyPatch, colour_bundle: Path):
+    """Run the command in this process and return its exit code; the model is the colour bundle unless given."""
+
+    def run(source: object, sink: object, *options: object, model: Path = colour_bundle) -> int:
+        words = ["demo.py", "--model", model, "--source", source, "--sink", sink, *options]
+        monkeypatch.setattr(sys, "argv", [str(word) for word in words])
+        return run_command(demo.main)
+
+    return run
+
+
+def test_video_to_video(run_demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    out = tmp_path / "out.mp4"
+    assert run_demo(write_video(tmp_path / "in.mp4", 15, fps=20), out) == 0
+    assert len(read_video(out)) == 15
+    assert cv2.VideoCapture(str(out)).get(cv2.CAP_PROP_FPS) == 20
+    summary = capsys.readouterr().out
+    assert re.fullmatch(
+        r"15 frames in [\d.]+ s \| [\d.]+ FPS \| latency p50 [\d.]+, p95 [\d.]+, p99 [\d.]+ ms\n", summary
+    )
+
+
+def test_images_to_folder(run_demo, tmp_path: Path):
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    photos.mkdir()
+    for name in ("a.png", "b.jpg"):
+        cv2.imwrite(str(photos / name), colour_frame()[..., ::-1].copy())
+    assert run_demo(photos, out) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        f"{name}_{kind}.png" for name in "ab" for kind in ("labels", "overlay")
+    ]
+    labels = cv2.imread(str(out / "a_labels.png"), cv2.IMREAD_UNCHANGED)
+    assert np.array_equal(labels[24, [10, 32, 54]], [0, 1, 2])
+
+
+def test_options_reach_the_overlay(run_demo, tmp_path: Path, colour_info):
+    photo = tmp_path / "photo.png"
+    cv2.imwrite(str(photo), colour_frame()[..., ::-1].copy())
+    assert run_demo(photo, tmp_path / "out", "--opacity", 1, "--legend", "none") == 0
+    overlay_rgb = cv2.imread(str(tmp_path / "out" / "photo_overlay.png"))[..., ::-1]
+    assert [tuple(overlay_rgb[24, column]) for column in (10, 32, 54)] == list(colour_info.palette)
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "torch"])
+def test_synthetic_drive_with_either_backend(run_demo, backend: str, capsys: pytest.CaptureFixture[str]):
+    assert run_demo("synthetic:3", "none", "--frames", 5, "--size", "64x128", "--backend", backend) == 0
+    assert capsys.readouterr().out.startswith("5 frames")
+
+
+def bad_inputs(tmp_path: Path) -> None:
+    """Fill a folder with one of each mistake."""
+    write_video(tmp_path / "good.mp4", 5)
+    write_video(tmp_path / "whole.avi", 60, noise=True)
+    whole = (tmp_path / "whole.avi").read_bytes()
+    (tmp_path / "half.avi").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "text.mp4").write_text("hello")
+    (tmp_path / "empty").mkdir()
+
+
+@pytest.mark.parametrize(
+    ("source", "sink", "message"),
+    [
+        ("text.png", "out.mp4", "is not an image"),
+        ("text.mp4", "out.mp4", "is not a video"),
+        ("empty", "out.mp4", "holds no image"),
+        ("missing.mp4", "out.mp4", "does not exist"),
+        ("good.mp4", "text.mp4/out.mp4", "cannot write"),
+        ("good.mp4", "text.mp4/folder", "cannot write"),
+        ("good.mp4", "out.gif", "is not a kind of video"),
+    ],
+)
+def test_bad_input_changes_nothing(
+    run_demo, tmp_path: Path, capsys: pytest.CaptureFixture[str], source: str, sink: str, message: str
+):
+    bad_inputs(tmp_path)
+    (tmp_path / "out.mp4").write_bytes(b"old")
+    before = sorted(tmp_path.iterdir())
+    assert run_demo(tmp_path / source, tmp_path / sink) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err
+    assert captured.out == ""
+    assert sorted(tmp_path.iterdir()) == before
+    assert (tmp_path / "out.mp4").read_bytes() == b"old"
+
+
+def test_camera_that_does_not_open(run_demo, capsys: pytest.CaptureFixture[str]):
+    assert run_demo(99, "none") == 2
+    assert "camera 99 does not open" in capsys.readouterr().err
+
+
+def test_window_without_a_display(
+    run_demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.delenv("DISPLAY", raising=False)
+    monkeypatch.delenv("WAYLAND_DISPLAY", raising=False)
+    assert run_demo(write_video(tmp_path / "in.mp4", 5), "window") == 2
+    assert "there is no display" in capsys.readouterr().err
+
+
+def test_models_that_cannot_run(run_demo, tmp_path: Path, colour_bundle: Path, capsys: pytest.CaptureFixture[str]):
+    changed = shutil.copytree(colour_bundle, tmp_path / "changed")
+    (changed / "colours.fp32.onnx").write_bytes(b"changed")
+    (tmp_path / "empty").mkdir()
+    for model, message in [
+        (tmp_path / "missing", "does not exist"),
+        (tmp_path / "empty", "is not a bundle"),
+        (changed, "does not match the sha256"),
+    ]:
+        assert run_demo("synthetic", "none", model=model) == 2
+        assert message in capsys.readouterr().err
+
+
+def test_a_video_that_breaks_off_leaves_a_complete_output(run_demo, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    bad_inputs(tmp_path)
+    assert run_demo(tmp_path / "half.avi", tmp_path / "out.mp4") == 2
+    captured = capsys.readouterr()
+    read = int(re.search(r"broke off: (\d+) frames could be read of the 60", captured.err)[1])
+    assert captured.out.startswith(f"{read} frames")
+    assert len(read_video(tmp_path / "out.mp4")) == read
+
+
+def test_a_synthetic_drive_too_small_to_render(run_demo, capsys: pytest.CaptureFixture[str]):
+    assert run_demo("synthetic", "none", "--size", "8x16") == 2
+    assert "Choose another --size" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [("--opacity", "2"), ("--size", "12"), ("--frames", "0"), ("--threads", "x")])
+def test_wrong_options(run_demo, option: tuple[str, str], capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as raised:
+        run_demo("synthetic", "none", *option)
+    assert raised.value.code == 2
+    assert option[0] in capsys.readouterr().err
+
+
+def interrupt_at(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
+    """Press Ctrl-C while the network runs for these times."""
+    segment, count = demo.Segmenter.__call__, 0
+
+    def interrupted(self: demo.Segmenter, frame_rgb: np.ndarray) -> np.ndarray:
+        nonlocal count
+        count += 1
+        if count in calls:
+            signal.raise_signal(signal.SIGINT)
+            time.sleep(0.1)
+        return segment(self, frame_rgb)
+
+    monkeypatch.setattr(demo.Segmenter, "__call__", interrupted)
+
+
+def test_ctrl_c_on_a_file_keeps_what_was_done_and_says_that_it_is_not_all(
+    run_demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    source = write_video(tmp_path / "in.mp4", 200)
+    interrupt_at(monkeypatch, 20)
+    assert run_demo(source, tmp_path / "out.mp4") == 130
+    assert 1 <= len(read_video(tmp_path / "out.mp4")) < 30
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_a_second_ctrl_c_ends_at_once_and_discards(run_demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    source = write_video(tmp_path / "in.mp4", 200)
+
+    def never_stops(*_: object, **__: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(demo, "run", never_stops)
+    assert run_demo(source, tmp_path / "out.mp4") == 130
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_ctrl_c_on_an_endless_source_is_its_normal_end(tmp_path: Path, colour_bundle: Path):
+    """As a user does it: the script in a process of its own, started elsewhere, and a real SIGINT."""
+    out = tmp_path / "out.mp4"
+    words = [SCRIPT, "--model", colour_bundle, "--source", "synthetic", "--size", "64x128", "--sink", out]
+    process = subprocess.Popen(
+        [sys.executable, *map(str, words)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert "synthetic street 0" in process.stderr.readline()
+    time.sleep(1.5)
+    process.send_signal(signal.SIGINT)
+    summary, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors
+    assert errors == ""
+    frames = int(re.match(r"(\d+) frames", summary)[1])
+    assert len(read_video(out)) == frames > 0
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_the_script_keeps_runtime_off_the_module_path(tmp_path: Path):
+    program = (
+        f"import runpy, sys; sys.argv = ['demo.py', '--help']; runpy.run_path({str(SCRIPT)!r}, run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    done = subprocess.run([sys.executable, str(SCRIPT), "--help"], cwd=tmp_path, capture_output=True, check=False)
+    assert done.returncode == 0
+    assert b"examples:" in done.stdout
