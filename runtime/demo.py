@@ -109,13 +109,10 @@ def main() -> int:
         caption = "" if source.still else f"{result.fps:.1f} FPS   {result.latency_ms:.1f} ms"
         return overlay.paint(result.frame.rgb, result.labels, caption)
 
-    with (
-        _ctrl_c() as stop,
-        open_sink(arguments.sink, source, paint, stop) as sink,
-        tqdm(total=source.length, unit="frame", disable=True if in_window else None) as bar,  # None: on a terminal
-    ):
+    with _ctrl_c() as stop, open_sink(arguments.sink, source, paint, stop) as sink:
         print(f"{segmenter.info.name} on {segmenter.backend}: {source.title} -> {arguments.sink}", file=sys.stderr)
-        summary = run(source, segmenter, sink, stop=stop, on_result=lambda result: bar.update())
+        with tqdm(total=source.length, unit="frame", disable=True if in_window else None) as bar:  # None: if a terminal
+            summary = run(source, segmenter, sink, stop=stop, on_result=lambda result: bar.update())
     print(_describe(summary, source))
     if summary.ended_early is not None:
         raise summary.ended_early

@@ -55,7 +55,7 @@ def main() -> int:
     arguments = parser.parse_args()
 
     bundle = open_bundle(arguments.bundle)
-    threads = arguments.threads or len(os.sched_getaffinity(0))
+    threads = arguments.threads or os.cpu_count() or 1
     report = compare(bundle, scenes=arguments.scenes, threads=threads)
     paths = write_report(report, arguments.out or Path("out/parity") / bundle.info.name)
     print(markdown(report))
@@ -106,9 +106,10 @@ def _measure(
         labels.append(scene_labels.copy())
     iou = None
     if num_classes is not None:
-        # One matrix over the whole set: the scenes laid end to end are one tall picture.
-        truth = np.stack([truth for _, truth in scenes])
-        iou = tuple(iou_per_class(confusion_matrix(np.stack(labels), truth, num_classes)).tolist())
+        confusion = np.zeros((num_classes, num_classes), np.int64)
+        for scene_labels, (_, truth) in zip(labels, scenes, strict=True):
+            confusion += confusion_matrix(scene_labels, truth, num_classes)
+        iou = tuple(iou_per_class(confusion).tolist())
     return Network(backend.name, precision, latency_of(latencies_ms), iou), np.stack(labels)
 
 

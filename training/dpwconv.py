@@ -9,14 +9,10 @@ can be differentiated; shapes or names that do not fit raise ValueError.
 from __future__ import annotations
 
 from math import prod
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-
-PadMode = Literal["reflect", "constant"]
-Activation = Literal["none", "relu", "relu6"]
 
 
 def dpwconv(
@@ -27,8 +23,8 @@ def dpwconv(
     out_channels: int,
     kernel_shape: tuple[int, int] = (1, 1),
     group: int = 1,
-    pad_mode: PadMode = "reflect",
-    activation: Activation = "none",
+    pad_mode: str = "reflect",
+    activation: str = "none",
     weight_offset: int = 0,
 ) -> Tensor:
     """Convolve each patch of x [N, Cin, H, W] with its own weights; the result is [N, out_channels, H, W].
@@ -56,8 +52,8 @@ def dpw_inverted_residual(
     hidden_channels: int,
     out_channels: int,
     kernel_shape: tuple[int, int] = (3, 3),
-    pad_mode: PadMode = "reflect",
-    activation: Activation = "relu6",
+    pad_mode: str = "reflect",
+    activation: str = "relu6",
     residual: bool = False,
     weight_offset: int = 0,
 ) -> Tensor:
@@ -88,7 +84,7 @@ def dpw_inverted_residual(
 
 
 def patch_windows(
-    x: Tensor, grid: tuple[int, int], halo: tuple[int, int] = (0, 0), pad_mode: PadMode = "reflect"
+    x: Tensor, grid: tuple[int, int], halo: tuple[int, int] = (0, 0), pad_mode: str = "reflect"
 ) -> Tensor:
     """Cut x [N, C, H, W] into windows [N, Nh, Nw, C, ph + 2 * halo_h, pw + 2 * halo_w]; ph = H / Nh, pw = W / Nw.
 
@@ -187,7 +183,7 @@ def _add_bias(windows: Tensor, bias: Tensor | None) -> Tensor:
     return windows if bias is None else windows + bias.view(-1, 1, 1)
 
 
-def _activate(x: Tensor, activation: Activation) -> Tensor:
+def _activate(x: Tensor, activation: str) -> Tensor:
     match activation:
         case "none":
             return x

@@ -14,41 +14,36 @@ INT, INTS, STRING = AttributeProto.INT, AttributeProto.INTS, AttributeProto.STRI
 
 @dataclass(frozen=True)
 class AttributeOf:
-    """Stands for the value of an attribute of the function that the nodes are the body of."""
+    """Stands for the value of an attribute of the function whose body is being written."""
 
-    function_attribute: str
+    name: str
     kind: AttributeProto.AttributeType
 
 
 @dataclass
 class Builder:
-    """The nodes of a function body, or of a subgraph in it; a subgraph sees the values of what it stands in."""
+    """The nodes of a function body, or of a subgraph in it, which sees the values around it."""
 
     element_type: int  # of the function's tensors: TensorProto.FLOAT or FLOAT16
     nodes: list[NodeProto] = field(default_factory=list)
-    numbers: Iterator[int] = field(default_factory=count)  # shared with subgraphs, so that no name comes twice
+    numbers: Iterator[int] = field(default_factory=count)  # shared with subgraphs: no name comes twice
 
     def __getattr__(self, op_type: str) -> Callable[..., str]:
-        """Return what appends a node of that type; inputs are names, or ints and lists for an int64 constant."""
+        """Return what appends a node of that type; its inputs are names, or integers for an int64 constant."""
 
         def append(*inputs: str | int | list[int], **attributes: Any) -> str:
-            return self.append(op_type, inputs, 1, attributes)[0]
+            names = [value if isinstance(value, str) else self._integers(value) for value in inputs]
+            output = self.new_name(op_type)
+            node = helper.make_node(op_type, names, [output])
+            for name, value in attributes.items():
+                if isinstance(value, AttributeOf):
+                    node.attribute.add(name=name, ref_attr_name=value.name, type=value.kind)
+                else:
+                    node.attribute.append(helper.make_attribute(name, value))
+            self.nodes.append(node)
+            return output
 
         return append
-
-    def append(
-        self, op_type: str, inputs: tuple[str | int | list[int], ...], outputs: int, attributes: dict[str, Any]
-    ) -> list[str]:
-        """Append a node and return the names of its outputs."""
-        names = [value if isinstance(value, str) else self._integers(value) for value in inputs]
-        node = helper.make_node(op_type, names, [self.new_name(op_type) for _ in range(outputs)])
-        for name, value in attributes.items():
-            if isinstance(value, AttributeOf):
-                node.attribute.add(name=name, ref_attr_name=value.function_attribute, type=value.kind)
-            else:
-                node.attribute.append(helper.make_attribute(name, value))
-        self.nodes.append(node)
-        return list(node.output)
 
     def subgraph(self) -> Builder:
         """Return a builder for a subgraph."""
@@ -60,7 +55,7 @@ class Builder:
         return helper.make_graph(self.nodes, self.new_name("graph"), inputs, [output_info])
 
     def new_name(self, stem: str) -> str:
-        """Return a name that nothing in the function has."""
+        """Return a name that nothing else in the function has."""
         return f"{stem}_{next(self.numbers)}"
 
     def _integers(self, value: int | list[int]) -> str:

@@ -71,7 +71,8 @@ def _schema(name: str, doc: str, biases: dict[str, str], attributes: list[OpSche
             *attributes,
         ],
     )
-    return schema.set_type_and_shape_inference_function(_infer_output)
+    schema.set_type_and_shape_inference_function(_infer_output)
+    return schema
 
 
 def _infer_output(context: InferenceContext) -> None:

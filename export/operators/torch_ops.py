@@ -108,7 +108,7 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
         activation: str,
         weight_offset: int,
     ) -> FLOAT:
-        return opset.DPWConv(
+        y: FLOAT = opset.DPWConv(
             x,
             weight,
             bias,
@@ -119,6 +119,7 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
             activation=activation,
             weight_offset=weight_offset,
         )
+        return y
 
     def dpw_inverted_residual_node(
         x: FLOAT,
@@ -134,7 +135,7 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
         residual: bool,
         weight_offset: int,
     ) -> FLOAT:
-        return opset.DPWInvertedResidual(
+        y: FLOAT = opset.DPWInvertedResidual(
             x,
             weight,
             bias1,
@@ -148,6 +149,7 @@ def translation_table() -> dict[Callable[..., Any], Callable[..., Any]]:
             residual=int(residual),
             weight_offset=weight_offset,
         )
+        return y
 
     return {
         torch.ops.hyperseg.dpwconv.default: dpwconv_node,

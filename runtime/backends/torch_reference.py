@@ -34,7 +34,8 @@ class TorchBackend:
 
     def labels(self, image_nhwc: np.ndarray) -> np.ndarray:
         """Classify images, uint8 RGB [N, H, W, 3], into uint8 labels [N, H, W]."""
-        return self._run(image_nhwc).argmax(dim=1).byte().numpy()
+        # On a CPU, max is more than twice as fast as argmax, and the reference must not be slow without need.
+        return self._run(image_nhwc).max(dim=1).indices.byte().numpy()
 
     def logits(self, image_nhwc: np.ndarray) -> np.ndarray:
         """Scores of every class, float32 [N, K, H, W]."""
@@ -47,8 +48,8 @@ class TorchBackend:
         mean = torch.tensor(self.info.mean).view(1, 3, 1, 1)
         std = torch.tensor(self.info.std).view(1, 3, 1, 1)
         with torch.inference_mode():
-            x_nchw = (torch.from_numpy(image_nhwc).permute(0, 3, 1, 2) / 255 - mean) / std
-            x_nchw = x_nchw.contiguous()
+            image_nchw = torch.from_numpy(image_nhwc).permute(0, 3, 1, 2).contiguous()
+            x_nchw = (image_nchw.float() / 255 - mean) / std
             return torch.cat([self._network(x_chw[None]) for x_chw in x_nchw])
 
 

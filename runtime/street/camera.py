@@ -92,4 +92,4 @@ def look(position: FloatArray, yaw: float, pitch: float, height: int, width: int
     cos_yaw, sin_yaw, cos_pitch, sin_pitch = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
     turn = np.array([[cos_yaw, 0.0, -sin_yaw], [0.0, -1.0, 0.0], [sin_yaw, 0.0, cos_yaw]])
     nod = np.array([[1.0, 0.0, 0.0], [0.0, cos_pitch, -sin_pitch], [0.0, sin_pitch, cos_pitch]])
-    return Camera(position, nod @ turn, 0.8 * max(width, 2 * height), height, width)
+    return Camera(position, nod @ turn, 0.88 * max(width, 2 * height), height, width)

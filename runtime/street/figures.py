@@ -45,7 +45,7 @@ def person(rng: np.random.Generator, stride: float) -> list[Face]:
 def bicycle(rng: np.random.Generator) -> list[Face]:
     """Build a bicycle from the side; the label covers the whole wheel, spokes and what shines through them."""
     rgb, label = choose(rng, colours.BICYCLE_PAINTS), Label.BICYCLE
-    see_through = np.full(3, rng.uniform(110, 150))
+    see_through = np.array([96.0, 104.0, 112.0]) * rng.uniform(0.85, 1.1)
     faces = []
     for x in (-0.55, 0.55):
         faces += [disc(x, 0.36, 0.37, RUBBER, label, 14), disc(x, 0.36, 0.3, see_through, KEEP, 12)]
@@ -113,10 +113,12 @@ def from_behind(rng: np.random.Generator, label: Label, sway: float) -> list[Fac
     faces = [upright([(-tyre / 2, 0.0), (tyre / 2, 0.0), (tyre / 2, 0.72), (-tyre / 2, 0.72)], RUBBER, label)]
     if motor:
         faces += [
-            upright([(-0.26, 0.28), (0.26, 0.28), (0.3, 0.62), (0.2, 0.9), (-0.2, 0.9), (-0.3, 0.62)], rgb, label),
+            upright([(-0.44, 0.34), (0.44, 0.34), (0.46, 0.74), (-0.46, 0.74)], rgb, label),
+            upright(
+                [(-0.24, 0.28), (0.24, 0.28), (0.28, 0.62), (0.2, 0.92), (-0.2, 0.92), (-0.28, 0.62)], rgb * 0.7, label
+            ),
             upright([(-0.13, 0.5), (0.13, 0.5), (0.13, 0.64), (-0.13, 0.64)], (225, 225, 215), KEEP),
             upright([(-0.16, 0.68), (0.16, 0.68), (0.16, 0.8), (-0.16, 0.8)], RED_LAMP, KEEP),
-            bar((-0.36, 0.34), (-0.24, 0.3), 0.14, (165, 166, 168), label),
             bar((-0.5, 1.12), (0.5, 1.12), 0.08, RUBBER, label),
         ]
     else:

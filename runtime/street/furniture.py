@@ -6,6 +6,9 @@ from runtime.street.classes import Label
 from runtime.street.colours import METALS, choose
 from runtime.street.solids import KEEP, Colour, Face, bar, box, disc, upright
 
+LAMPS = (((70, 18, 18), (420, 90, 60)), ((75, 58, 15), (420, 330, 70)), ((15, 60, 40), (90, 420, 240)))
+"""Red, amber and green, off and on; what shines is brighter than anything lit by the sky."""
+
 
 def post(rgb: Colour, height: float, half_width: float) -> list[Face]:
     """Build a square post."""
@@ -18,42 +21,47 @@ def lamp(rng: np.random.Generator, side: int) -> list[Face]:
     rgb, pole = choose(rng, METALS), Label.POLE
     head = [(-0.5, 0.25), (0.5, 0.25), (0.4, 0.5), (-0.4, 0.5)]
     return [
-        *post(rgb, height, 0.16),
-        bar((0.0, height - 0.1), (reach, height + 0.35), 0.2, rgb, pole),
+        *post(rgb, height, 0.19),
+        bar((0.0, height - 0.1), (reach, height + 0.35), 0.26, rgb, pole),
         upright([(reach + x, height + y) for x, y in head], rgb, pole),
     ]
 
 
 def traffic_light(rng: np.random.Generator) -> list[Face]:
-    """Build a traffic light on a post, with one of its three lamps on."""
-    height, half, housing = rng.uniform(3.4, 4.2), 0.4, rng.choice([28.0, 42.0, 60.0])
-    label = Label.TRAFFIC_LIGHT
-    top, bottom = height, height - 2.1
-    faces = post(choose(rng, METALS), bottom + 0.1, 0.14)
-    shell = (housing, housing, housing * 0.95)
-    faces += [upright([(-half, bottom), (half, bottom), (half, top), (-half, top)], shell, label, z=-0.2)]
-    on = int(rng.integers(3))
-    for index, (dark, bright) in enumerate(
-        [((70, 18, 18), (255, 60, 40)), ((75, 58, 15), (255, 200, 50)), ((15, 60, 40), (60, 255, 150))]
-    ):
-        lens = disc(0.0, top - 0.4 - 0.65 * index, 0.26, bright if index == on else dark, KEEP, 10)
-        faces.append(Face(lens.points - (0.0, 0.0, 0.21), np.asarray(lens.rgb) * (1.7 if index == on else 1.0), KEEP))
+    """Build a traffic light on a post: a dark box with a pale rim, and one of its three lamps on."""
+    top, dark, label = rng.uniform(3.7, 4.4), rng.uniform(24.0, 48.0), Label.TRAFFIC_LIGHT
+    bottom = top - 2.4
+    rim = ((232, 232, 226), (236, 196, 60))[rng.integers(2)]
+    faces = [
+        *post(choose(rng, METALS), bottom + 0.1, 0.16),
+        upright([(-0.55, bottom), (0.55, bottom), (0.55, top), (-0.55, top)], rim, label, z=-0.2),
+        upright(
+            [(-0.44, bottom + 0.1), (0.44, bottom + 0.1), (0.44, top - 0.1), (-0.44, top - 0.1)],
+            [dark] * 3,
+            KEEP,
+            z=-0.2,
+        ),
+    ]
+    lit = int(rng.integers(3))
+    for index, (off, on) in enumerate(LAMPS):
+        lens = disc(0.0, top - 0.48 - 0.72 * index, 0.31, on if index == lit else off, KEEP, 10)
+        faces.append(lens._replace(points=lens.points - (0.0, 0.0, 0.2)))
     return faces
 
 
 def sign(rng: np.random.Generator) -> list[Face]:
     """Build a traffic sign on a post: a disc, a triangle, a square or a direction board."""
-    height, radius, label = rng.uniform(2.4, 3.1), rng.uniform(0.48, 0.62), Label.TRAFFIC_SIGN
+    height, radius, label = rng.uniform(2.6, 3.2), rng.uniform(0.6, 0.72), Label.TRAFFIC_SIGN
     white, red, blue, yellow = (238, 238, 234), (190, 30, 35), (35, 80, 165), (235, 195, 50)
     kind = rng.integers(6)
-    pole = post(choose(rng, METALS), height, 0.12)
+    pole = post(choose(rng, METALS), height, 0.14)
     if kind == 0:
         plate = [disc(0, height, radius, red, label, 14), disc(0, height, radius * 0.7, white, KEEP, 14)]
         plate += [bar((-0.2, height), (0.2, height), 0.18, (40, 40, 42), KEEP)]
     elif kind == 1:
         plate = [disc(0, height, radius, blue, label, 14), bar((0, height - 0.3), (0, height + 0.3), 0.16, white, KEEP)]
     elif kind == 2:
-        outer = [(-radius * 1.1, height - 0.4), (radius * 1.1, height - 0.4), (0.0, height + 0.62)]
+        outer = [(-radius * 1.1, height - 0.5), (radius * 1.1, height - 0.5), (0.0, height + 0.7)]
         inner = [(x * 0.62, height - 0.06 + (y - height + 0.06) * 0.6) for x, y in outer]
         plate = [upright(outer, red, label), upright(inner, white, KEEP)]
     elif kind == 3:

@@ -22,7 +22,7 @@ KERBSIDE = {
     "sign": 0.2,
     "tree": 0.14,
     "bicycles": 0.15,
-    "motorcycles": 0.12,
+    "motorcycles": 0.17,
     "people": 0.1,
     "railing": 0.1,
     "traffic light": 0.04,
@@ -154,7 +154,7 @@ def pavement_things(street: Street, rng: np.random.Generator, side: int, start: 
                 z += 1.1
         else:
             things.append(place(kind, rng, kerb, z))
-        z += rng.uniform(2.5, 5.0)
+        z += rng.uniform(3.0, 6.5)
     return things
 
 

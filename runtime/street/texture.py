@@ -19,8 +19,9 @@ from runtime.street.randomness import rng_for
 Picture = NDArray[np.uint8]
 
 TEXELS_PER_M = 14
-COVERED = 40
-"""Alpha from which a pixel counts as the surface; the gaps of a fence have just this much, so they count too."""
+COVERED = 60
+GAP = 90
+"""Alpha from which a pixel counts as the surface; the gaps of a fence, wire mesh, have GAP and count too."""
 
 
 @lru_cache(maxsize=8)
@@ -130,13 +131,13 @@ def fence(rng: np.random.Generator, width_m: float, height_m: float) -> Picture:
     texels = 28
     rows, columns = int(height_m * texels), int(width_m * texels)
     base = np.asarray(choose(rng, colours.FENCE_PAINTS))
-    pitch = int(rng.integers(5, 9))
-    pale = int(rng.integers(2, max(3, pitch - 2)))
+    pitch = int(rng.integers(6, 10))
+    pale = int(rng.integers(3, pitch - 1))
     x = np.arange(columns)
     upright_pale = (x % pitch) < pale
     surface = np.empty((rows, columns, 3), np.float32)
     surface[:] = base * np.where(x % pitch == 0, 0.7, 1.0)[:, None]
-    alpha = np.full((rows, columns), COVERED + 4, np.uint8)
+    alpha = np.full((rows, columns), GAP, np.uint8)
     alpha[:, upright_pale] = 255
     for rail in (rows // 6, rows * 3 // 4):
         alpha[rail : rail + max(2, rows // 14)] = 255
@@ -145,7 +146,7 @@ def fence(rng: np.random.Generator, width_m: float, height_m: float) -> Picture:
     alpha[:, post] = 255
     surface[:, post] = base * 0.8
     if rng.random() < 0.5:  # pointed pales
-        alpha[:3, (x % pitch) != pale // 2] = COVERED + 4
+        alpha[:3, (x % pitch) != pale // 2] = GAP
     return np.dstack([weathered(surface, rng), alpha])
 
 

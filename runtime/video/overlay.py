@@ -37,7 +37,7 @@ class Overlay:
 
     def paint(self, frame_rgb: np.ndarray, labels: np.ndarray, caption: str = "") -> np.ndarray:
         """Return a new RGB frame with colours, the caption at the top left and the legend at the top right."""
-        tint_rgb = self._colours[labels]
+        tint_rgb = np.take(self._colours, labels, axis=0)  # several times as fast as indexing
         painted_rgb = cv2.addWeighted(frame_rgb, 1 - self._opacity, tint_rgb, self._opacity, 0)
         height, width = labels.shape
         text_px = text_height(height, width)

@@ -200,7 +200,10 @@ def test_ctrl_c_on_an_endless_source_is_its_normal_end(tmp_path: Path, colour_bu
         [sys.executable, *map(str, words)], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     assert "synthetic street 0" in process.stderr.readline()
-    time.sleep(1.5)
+    while not any(path.stat().st_size for path in tmp_path.iterdir()):  # the first frame opens the video
+        assert process.poll() is None
+        time.sleep(0.05)
+    time.sleep(0.5)
     process.send_signal(signal.SIGINT)
     summary, errors = process.communicate(timeout=20)
     assert process.returncode == 0, errors

@@ -101,14 +101,15 @@ def test_of_a_live_source_the_newest_frame_wins(segment_s: float, sink_s: float)
     summary = pump(frames(100, pause_s=0.002), sink, live=True, segment=segment)
     assert sink.numbers == sorted(set(sink.numbers))
     assert sink.numbers[-1] == 99
-    assert len(sink.numbers) < 50
+    assert summary.dropped > 0
     assert len(sink.numbers) + summary.dropped == 100
 
 
 def test_fps_is_the_rate_of_results():
     sink = ListSink()
     pump(frames(20, pause_s=0.01), sink)
-    assert 50 < sink.results[-1].fps <= 100
+    # A frame every 10 ms makes 100; a busy machine bends it, but without the pause it would be 10,000.
+    assert 10 < sink.results[-1].fps < 1000
 
 
 def test_stop_ends_an_endless_source_and_keeps_order():
