@@ -6,11 +6,13 @@ integers at pixel centres.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-FloatArray = NDArray[np.floating]
+FloatArray = NDArray[Any]
+"""An array of float32 or float64."""
 
 NEAR_M = 0.4
 """Nothing closer than this is drawn: polygons are cut there."""

@@ -30,7 +30,7 @@ class Light:
         lit = np.clip(normals @ self.sun, 0.0, None)[:, None]
         # What looks up sees more of the sky than what looks down.
         sky = 0.8 + 0.2 * normals[:, 1:2]
-        return self.ambient_gain * sky + self.sun_gain * lit
+        return np.asarray(self.ambient_gain * sky + self.sun_gain * lit)
 
     def haze_share(self, distance_m: FloatArray) -> FloatArray:
         """Return how much of the colour at a distance is haze, 0 to 1."""

@@ -99,7 +99,8 @@ def strip(
     top, label = height or picked.height_m, STRIP_LABELS[kind]
     parts = [along(light, x, z0, z1, picked, top, label)]
     if kind == "wall":  # a wall is thick, and its end is seen
-        parts.insert(0, facing(light, *sorted((x, x + np.sign(x) * 0.4)), z0, picked, top, 0.0, label))
+        x0, x1 = sorted((x, x + np.sign(x) * 0.4))
+        parts.insert(0, facing(light, x0, x1, z0, picked, top, 0.0, label))
     return Thing(Footprint(x, x, z0, z1), 0.0 if kind == "fence" else top, tuple(parts))
 
 

@@ -6,15 +6,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from runtime.street import colours
 from runtime.street.camera import Camera, FloatArray, look
 from runtime.street.canvas import Canvas
 from runtime.street.classes import IGNORE, Label
+from runtime.street.colours import choose
 from runtime.street.ground import paint_sky, texture_ground
 from runtime.street.plan import Street, street_of
 from runtime.street.randomness import rng_for
 from runtime.street.scene import BLOCK_M, block_of, furniture_of
-from runtime.street.solids import Body, Mesh, assemble, ground, mesh
-from runtime.street.things import Panel, Thing
+from runtime.street.solids import Body, Mesh, assemble, ground, mesh, upright
+from runtime.street.things import Footprint, Panel, Thing
 from runtime.street.traffic import FRAMES_PER_S, camera_z, traffic
 
 SIGHT_M = 140.0
@@ -48,6 +50,7 @@ def render(
     for index in range(first, int((here + STREET_SIGHT_M) // BLOCK_M) + 1):
         things += furniture_of(seed, index)
     things = [thing for thing in things if here + 1.0 < thing.footprint.z1 and thing.footprint.z0 < here + SIGHT_M]
+    things.append(skyline(street, here))
     paint_sky(canvas)
     for outline in canvas.outlines(
         assemble([Body(strips(street, here)), *(Body(block.ground) for block in blocks)], street.light), hazy=False
@@ -90,6 +93,18 @@ def strips(street: Street, here: float) -> Mesh:
     elif street.median == "green":
         faces.append(ground(-1.2, 1.2, near, far, street.meadow_rgb, Label.TERRAIN))
     return mesh(faces)
+
+
+def skyline(street: Street, here: float) -> Thing:
+    """Build the silhouette that closes the street; it keeps its distance, as far-away things seem to."""
+    rng, z = rng_for(street.seed, "skyline"), here + SIGHT_M
+    faces = []
+    for x in np.arange(-140.0, 140.0, 8.0):
+        label = Label.BUILDING if rng.random() < 0.5 else Label.VEGETATION
+        rgb = choose(rng, colours.PLASTERS if label is Label.BUILDING else colours.FOLIAGES)
+        wide, top = x + rng.uniform(8.0, 14.0), rng.uniform(5.0, 13.0)
+        faces.append(upright([(x, 0.0), (wide, 0.0), (wide - 1.0, top), (x + 1.0, top)], rgb, label))
+    return Thing(Footprint(-150.0, 150.0, z, z), 0.0, (Body(mesh(faces), 0.0, z),))
 
 
 def far_to_near(things: list[Thing], eye: FloatArray) -> list[int]:
@@ -167,4 +182,4 @@ def expose(rgb: NDArray[np.uint8], rng: np.random.Generator, frame: int) -> NDAr
     graded = cv2.LUT(cv2.multiply(soft, vignette(height, width), scale=1 / 255), curve[None])
     y, x = rng_for(frame, "noise").integers(0, 256, 2)
     noise = np.take(np.take(sensor_noise(), range(y, y + height), 0, mode="wrap"), range(x, x + width), 1, mode="wrap")
-    return cv2.addWeighted(graded, 1.0, noise, strength, -128.0 * strength)
+    return np.asarray(cv2.addWeighted(graded, 1.0, noise, strength, -128.0 * strength), np.uint8)

@@ -160,8 +160,8 @@ def pavement_things(street: Street, rng: np.random.Generator, side: int, start: 
 
 def parked(street: Street, rng: np.random.Generator, side: int, start: float, end: float) -> list[Thing]:
     """Park vehicles at the kerb."""
-    things, x = [], side * (street.kerb_m - street.parking_m / 2)
-    z = start
+    things: list[Thing] = []
+    x, z = side * (street.kerb_m - street.parking_m / 2), start
     while True:
         kind = pick(rng, {"car": 0.4, "truck": 0.13, "bus": 0.09, "none": 0.38})
         length = {"car": 5.6, "truck": 9.5, "bus": 13.0, "none": 5.0}[kind]

@@ -34,9 +34,9 @@ def cloud_noise(size: int, octaves: int, purpose: str) -> FloatArray:
         lattice = np.pad(rng.random((cells, cells), np.float32), 2, mode="wrap")
         step = size // cells
         smooth = cv2.resize(lattice, None, fx=step, fy=step, interpolation=cv2.INTER_CUBIC)
-        total += smooth[2 * step : 2 * step + size, 2 * step : 2 * step + size] / 1.6**octave
+        total += np.asarray(smooth)[2 * step : 2 * step + size, 2 * step : 2 * step + size] / 1.6**octave
     total -= total.min()
-    return total / total.max()
+    return np.asarray(total / total.max())
 
 
 @lru_cache(maxsize=1)
@@ -171,7 +171,7 @@ def leaves(shape: int) -> tuple[FloatArray, Picture]:
     grain = cloud_noise(128, 6, "foliage")
     relief = cv2.GaussianBlur(relief, (5, 5), 0) * (0.55 + 0.9 * grain)
     ragged = np.where(grain + cover / 255.0 * 0.9 > 0.95, cover, 0).astype(np.uint8)
-    return relief, cv2.GaussianBlur(ragged, (3, 3), 0)
+    return relief, np.asarray(cv2.GaussianBlur(ragged, (3, 3), 0), np.uint8)
 
 
 def crown(rng: np.random.Generator, width_m: float, height_m: float) -> Picture:
@@ -197,7 +197,7 @@ def hedge(rng: np.random.Generator, width_m: float, height_m: float) -> Picture:
     return np.dstack([rgb.clip(0, 255).astype(np.uint8), alpha])
 
 
-VARIANTS = 160
+VARIANTS = 64
 """Number of different surfaces of each kind."""
 
 Range = tuple[float, float]
@@ -236,5 +236,6 @@ def surface(kind: str, variant: int) -> Surface:
     pictures = [draw(rng, width, height)]
     while min(pictures[-1].shape[:2]) > 8:
         rows, columns = pictures[-1].shape[:2]
-        pictures.append(cv2.resize(pictures[-1], (columns // 2, rows // 2), interpolation=cv2.INTER_AREA))
+        half = cv2.resize(pictures[-1], (columns // 2, rows // 2), interpolation=cv2.INTER_AREA)
+        pictures.append(np.asarray(half, np.uint8))
     return Surface(tuple(pictures), width, height)

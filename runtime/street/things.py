@@ -46,7 +46,7 @@ class Thing:
     canopy: float = 0.0  # how far its top reaches beyond the footprint
 
 
-VARIANTS = 96
+VARIANTS = 64
 """Number of different shapes of each kind."""
 
 Builder = Callable[[np.random.Generator, float], list[list[Face]]]
