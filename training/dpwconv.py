@@ -39,7 +39,7 @@ def dpwconv(
         raise ValueError(f"group {group} does not divide {channels} input and {out_channels} output channels")
     theta = patch_weights(weight, weight_offset, (out_channels, channels // group, *kernel_shape))
     windows = patch_windows(x, _grid(weight), _halo(kernel_shape), pad_mode)
-    return merge_patches(_activate(_add_bias(patch_conv(windows, theta, group), bias), activation))
+    return merge_patches(_finish(patch_conv(windows, theta, group), bias, activation))
 
 
 def dpw_inverted_residual(
@@ -77,9 +77,9 @@ def dpw_inverted_residual(
     project = patch_weights(weight, project_offset, (out_channels, hidden_channels, 1, 1))
 
     windows = patch_windows(x, _grid(weight), _halo(kernel_shape), pad_mode)
-    hidden = _activate(_add_bias(patch_conv(windows, expand), bias1), activation)
-    hidden = _activate(_add_bias(patch_conv(hidden, depthwise, group=hidden_channels), bias2), activation)
-    y = merge_patches(_add_bias(patch_conv(hidden, project), bias3))
+    hidden = _finish(patch_conv(windows, expand), bias1, activation)
+    hidden = _finish(patch_conv(hidden, depthwise, group=hidden_channels), bias2, activation)
+    y = merge_patches(_finish(patch_conv(hidden, project), bias3, "none"))
     return x + y if residual else y
 
 
@@ -179,16 +179,15 @@ def _halo(kernel_shape: tuple[int, int]) -> tuple[int, int]:
     return kh // 2, kw // 2
 
 
-def _add_bias(windows: Tensor, bias: Tensor | None) -> Tensor:
-    return windows if bias is None else windows + bias.view(-1, 1, 1)
-
-
-def _activate(x: Tensor, activation: str) -> Tensor:
+def _finish(windows: Tensor, bias: Tensor | None, activation: str) -> Tensor:
+    """Add the bias and apply the activation, in place: on a large map new memory costs more than the arithmetic."""
+    if bias is not None:
+        windows += bias.view(-1, 1, 1)
     match activation:
         case "none":
-            return x
+            return windows
         case "relu":
-            return F.relu(x)
+            return F.relu(windows, inplace=True)
         case "relu6":
-            return F.relu6(x)
+            return F.relu6(windows, inplace=True)
     raise ValueError(f"activation {activation!r} is not one of 'none', 'relu', 'relu6'")

@@ -49,7 +49,7 @@ def write_dpwconv(op: Builder, literals: list[Literals]) -> str:
     group, out_channels = int_attribute(op, "group"), int_attribute(op, "out_channels")
     group_channels = op.Div(sizes.channels, group)
     offset = int_attribute(op, "weight_offset")
-    weights, _ = row_weights(op, sizes, offset, out_channels, op.Concat(group_channels, sizes.kernel, axis=0))
+    weights = row_weights(op, sizes, offset, out_channels, op.Concat(group_channels, sizes.kernel, axis=0))
     bias = op.Tile("B", sizes.columns)
     low, high = activation_bounds(op)
 
@@ -69,9 +69,9 @@ def write_dpw_inverted_residual(op: Builder, literals: list[Literals]) -> str:
     hidden, out_channels = int_attribute(op, "hidden_channels"), int_attribute(op, "out_channels")
     offset = int_attribute(op, "weight_offset")
     one_by_one = [1, 1]
-    expand, offset = row_weights(op, sizes, offset, hidden, op.Concat(sizes.channels, one_by_one, axis=0))
-    depthwise, offset = row_weights(op, sizes, offset, hidden, op.Concat([1], sizes.kernel, axis=0))
-    project, _ = row_weights(op, sizes, offset, out_channels, op.Concat(hidden, one_by_one, axis=0))
+    expand = row_weights(op, sizes, offset, hidden, op.Concat(sizes.channels, one_by_one, axis=0))
+    depthwise = row_weights(op, sizes, expand.end, hidden, op.Concat([1], sizes.kernel, axis=0))
+    project = row_weights(op, sizes, depthwise.end, out_channels, op.Concat(hidden, one_by_one, axis=0))
     bias1, bias2, bias3 = (op.Tile(bias, sizes.columns) for bias in ("B1", "B2", "B3"))
     low, high = activation_bounds(op)
 
@@ -131,14 +131,21 @@ def activation_bounds(op: Builder) -> tuple[str, str]:
     return op.CastLike(low, "X"), op.CastLike(high, "X")
 
 
-def row_weights(op: Builder, sizes: Sizes, offset: str, filters: str, filter_shape: str) -> tuple[str, str]:
-    """Read theta from W[n, offset, i, j] on as [N * Nh, Nw * filters, *filter_shape]; also return where it ends."""
+class RowWeights(NamedTuple):
+    """Theta of each row of patches, [N * Nh, filters * taps, Nw]; its shape for Conv, and where it ends in W."""
+
+    theta: str
+    conv_shape: str
+    end: str
+
+
+def row_weights(op: Builder, sizes: Sizes, offset: str, filters: str, filter_shape: str) -> RowWeights:
+    """Read theta from W[n, offset, i, j] on."""
     end = op.Add(offset, op.Mul(filters, op.ReduceProd(filter_shape, [0])))
     theta = op.Slice("W", offset, end, [1])  # [N, size, Nh, Nw]
-    theta = op.Reshape(theta, [0, 0, -1])  # [N, size, Nh * Nw]
-    theta = op.Transpose(theta, perm=[0, 2, 1])  # [N, Nh * Nw, size]
-    shape = op.Concat([-1], op.Mul(sizes.columns, filters), filter_shape, axis=0)
-    return op.Reshape(theta, shape), end
+    theta = op.Transpose(theta, perm=[0, 2, 1, 3])  # [N, Nh, size, Nw]
+    theta = op.Reshape(theta, op.Concat([-1], op.Sub(end, offset), sizes.columns, axis=0))
+    return RowWeights(theta, op.Concat(op.Mul(sizes.columns, filters), filter_shape, axis=0), end)
 
 
 def scan_rows(
@@ -146,7 +153,7 @@ def scan_rows(
     sizes: Sizes,
     out_channels: str,
     has_halo: bool,
-    weights: list[str],
+    weights: list[RowWeights],
     convolve: Callable[..., str],
 ) -> str:
     """Apply ``convolve(op, windows, *weights of the row)`` to every row of patches; return Y [N, Cout, H, W].
@@ -169,30 +176,38 @@ def scan_rows(
     window_row = op.Add(op.Unsqueeze(window_top, [1, 2]), indices(op, th))  # [Nh, 1, th]
     row_size = op.Mul(sizes.channels, th)
     row_index = op.Reshape(op.Add(channel_top, window_row), op.Concat([-1], row_size, axis=0))  # [N * Nh, C * th]
-    # What a window has beyond pw columns: [Nw * 2 hw].
+    # The columns of a window beyond its first pw: [Nw, 2 hw].
     tail_start = op.Mul(op.Add(indices(op, sizes.columns), 1), sizes.pw)
-    tail_index = op.Reshape(op.Add(op.Unsqueeze(tail_start, [1]), indices(op, tail)), [-1])
+    tail_index = op.Add(op.Unsqueeze(tail_start, [1]), indices(op, tail))
 
-    main_shape = op.Concat(sizes.channels, th, sizes.columns, sizes.pw, axis=0)
-    tail_shape = op.Concat(sizes.channels, th, sizes.columns, tail, axis=0)
-    windows_shape = op.Concat([1], op.Mul(sizes.columns, sizes.channels), th, op.Add(sizes.pw, tail), axis=0)
+    tw = op.Add(sizes.pw, tail)
+    main_shape = op.Concat([-1], sizes.columns, sizes.pw, axis=0)
+    split_shape = op.Concat(sizes.channels, th, sizes.columns, tw, axis=0)
+    windows_shape = op.Concat([1], op.Mul(sizes.columns, sizes.channels), th, tw, axis=0)
     patches_shape = op.Concat(sizes.columns, out_channels, sizes.ph, sizes.pw, axis=0)
 
     row_op = op.subgraph()
     row_inputs = [row_op.new_name("row_index"), *(row_op.new_name("weight") for _ in weights)]
     row = row_op.Gather(pixel_rows, row_inputs[0])  # [C * th, padded width]
     if has_halo:
-        main = row_op.Reshape(row_op.Slice(row, [0], sizes.width, [1]), main_shape)
-        tail = row_op.Reshape(row_op.Gather(row, tail_index, axis=1), tail_shape)
-        row = row_op.Concat(main, tail, axis=3)
-    else:
-        row = row_op.Reshape(row, main_shape)
-    windows = row_op.Reshape(row_op.Transpose(row, perm=[2, 0, 1, 3]), windows_shape)
-    patches = row_op.Reshape(convolve(row_op, windows, *row_inputs[1:]), patches_shape)
+        main = row_op.Reshape(row_op.Slice(row, [0], sizes.width, [1]), main_shape)  # [C * th, Nw, pw]
+        row = row_op.Concat(main, row_op.Gather(row, tail_index, axis=1), axis=2)  # [C * th, Nw, tw]
+    windows = row_op.Transpose(row_op.Reshape(row, split_shape), perm=[2, 0, 1, 3])  # [Nw, C, th, tw]
+    windows = row_op.Reshape(windows, windows_shape)
+    filters = [
+        row_op.Reshape(row_op.Transpose(theta, perm=[1, 0]), weight.conv_shape)
+        for theta, weight in zip(row_inputs[1:], weights, strict=True)
+    ]
+    patches = row_op.Reshape(convolve(row_op, windows, *filters), patches_shape)
     merged = row_op.Transpose(patches, perm=[1, 2, 0, 3])  # [Cout, ph, Nw, pw]
     types = [TensorProto.INT64, *(op.element_type for _ in weights)]
     infos = [helper.make_tensor_value_info(name, kind, None) for name, kind in zip(row_inputs, types, strict=True)]
-    y = op.Scan(row_index, *weights, body=row_op.graph(infos, merged), num_scan_inputs=len(row_inputs))
+    y = op.Scan(
+        row_index,
+        *(weight.theta for weight in weights),
+        body=row_op.graph(infos, merged),
+        num_scan_inputs=len(row_inputs),
+    )
 
     y = op.Reshape(y, op.Concat(sizes.n, sizes.rows, out_channels, [-1], axis=0))  # [N, Nh, Cout, ph * W]
     y = op.Transpose(y, perm=[0, 2, 1, 3])  # [N, Cout, Nh, ph * W]

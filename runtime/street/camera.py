@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FloatArray = NDArray[Any]
-"""An array of float32 or float64."""
+"""An array of float32 or float64; numpy's own types do not follow one through arithmetic."""
 
 NEAR_M = 0.4
 """Nothing closer than this is drawn: polygons are cut there."""
@@ -39,7 +39,8 @@ class Camera:
 
     def project(self, viewed: FloatArray) -> FloatArray:
         """Project camera coordinates (N, 3), all with z > 0, to pixels (N, 2)."""
-        return viewed[:, :2] * (self.focal_px / viewed[:, 2:]) + np.asarray(self.centre)
+        scale = self.focal_px / viewed[:, 2:]
+        return np.asarray(viewed[:, :2] * scale + self.centre)
 
     @cached_property
     def pixels_from_world(self) -> FloatArray:
@@ -94,4 +95,4 @@ def look(position: FloatArray, yaw: float, pitch: float, height: int, width: int
     cos_yaw, sin_yaw, cos_pitch, sin_pitch = np.cos(yaw), np.sin(yaw), np.cos(pitch), np.sin(pitch)
     turn = np.array([[cos_yaw, 0.0, -sin_yaw], [0.0, -1.0, 0.0], [sin_yaw, 0.0, cos_yaw]])
     nod = np.array([[1.0, 0.0, 0.0], [0.0, cos_pitch, -sin_pitch], [0.0, sin_pitch, cos_pitch]])
-    return Camera(position, nod @ turn, 0.88 * max(width, 2 * height), height, width)
+    return Camera(position, nod @ turn, 1.05 * max(width, 2 * height), height, width)

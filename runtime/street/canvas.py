@@ -56,22 +56,22 @@ class Canvas:
         detail = mesh.labels == KEEP
         seen = (area > np.where(detail, 2 * SMALL_PX2, 0.0)) & (right >= 0) & (left < self.camera.width)
         cut = (nearest < NEAR_M) & (np.maximum.reduceat(depth, mesh.starts) > NEAR_M)
-        rgb = mesh.rgb
+        visible = np.flatnonzero((seen & (nearest >= NEAR_M)) | cut)
+        rgb = mesh.rgb[visible]
         if hazy:
-            share = self.light.haze_share(nearest.clip(0.0))[:, None]
+            share = self.light.haze_share(nearest[visible].clip(0.0))[:, None]
             rgb = rgb * (1.0 - share) + self.light.haze * share
         fixed = np.rint(pixels * SUBPIXELS).astype(np.int32)
         faces: list[Outline | None] = [None] * len(ends)
-        colours, labels = rgb.tolist(), mesh.labels.tolist()
-        for index in np.flatnonzero((seen & (nearest >= NEAR_M)) | cut).tolist():
-            span = slice(mesh.starts[index], ends[index])
-            points = fixed[span]
+        spans = zip(visible.tolist(), mesh.starts[visible].tolist(), ends[visible].tolist(), strict=True)
+        for (index, start, end), colour in zip(spans, rgb.tolist(), strict=True):
+            points = fixed[start:end]
             if cut[index]:
-                clipped = self.camera.project(clip_near(viewed[span]))
+                clipped = self.camera.project(clip_near(viewed[start:end]))
                 if signed_area(clipped) <= 0:
                     continue
                 points = np.rint(clipped * SUBPIXELS).astype(np.int32)
-            faces[index] = Outline(points, tuple(colours[index]), labels[index])
+            faces[index] = Outline(points, tuple(colour), int(mesh.labels[index]))
         return faces
 
     def fill(self, outline: Outline) -> None:

@@ -11,9 +11,9 @@ SKINS = ((236, 200, 172), (205, 160, 125), (150, 105, 75), (92, 64, 48))
 HAIRS = ((35, 28, 24), (90, 60, 35), (170, 130, 75), (150, 148, 145))
 
 
-def angled(rng: np.random.Generator, faces: list[Face]) -> list[Face]:
+def angled(rng: np.random.Generator, faces: list[Face], narrowest: float = 0.65) -> list[Face]:
     """Narrow a figure as if it stood at an angle, and let half of them look to the left."""
-    scale = np.array([rng.uniform(0.7, 1.0), 1.0, 1.0])
+    scale = np.array([rng.uniform(narrowest, 1.0), 1.0, 1.0])
     if rng.random() < 0.5:
         return [Face(face.points * scale, face.rgb, face.label) for face in faces]
     return [Face((face.points * scale * (-1.0, 1.0, 1.0))[::-1], face.rgb, face.label) for face in faces]
@@ -22,7 +22,7 @@ def angled(rng: np.random.Generator, faces: list[Face]) -> list[Face]:
 def person(rng: np.random.Generator, stride: float) -> list[Face]:
     """Build a pedestrian; stride from -1 to 1 is the phase of the step."""
     skin, hair = SKINS[rng.integers(len(SKINS))], HAIRS[rng.integers(len(HAIRS))]
-    coat, trousers = choose(rng, colours.COATS), choose(rng, colours.COATS) * 0.55
+    coat, trousers = choose(rng, colours.COATS), choose(rng, colours.COATS) * 0.7
     size, build, long_coat, bag = rng.uniform(0.88, 1.05), rng.uniform(0.23, 0.31), rng.random() < 0.3, rng.random()
     step, swing, hem = 0.24 * stride, 0.16 * stride, 0.55 if long_coat else 0.86
     label = Label.PERSON
@@ -45,7 +45,7 @@ def person(rng: np.random.Generator, stride: float) -> list[Face]:
 def bicycle(rng: np.random.Generator) -> list[Face]:
     """Build a bicycle from the side; the label covers the whole wheel, spokes and what shines through them."""
     rgb, label = choose(rng, colours.BICYCLE_PAINTS), Label.BICYCLE
-    see_through = np.array([96.0, 104.0, 112.0]) * rng.uniform(0.85, 1.1)
+    see_through = np.array([54.0, 92.0, 104.0]) * rng.uniform(0.85, 1.1)
     faces = []
     for x in (-0.55, 0.55):
         faces += [disc(x, 0.36, 0.37, RUBBER, label, 14), disc(x, 0.36, 0.3, see_through, KEEP, 12)]
@@ -53,7 +53,7 @@ def bicycle(rng: np.random.Generator) -> list[Face]:
         faces += [bar((x - 0.2, 0.56), (x + 0.2, 0.16), 0.03, (70, 70, 72), KEEP)]
     tubes = [((-0.55, 0.36), (0.0, 0.36)), ((-0.55, 0.36), (-0.2, 0.85)), ((0.0, 0.36), (-0.22, 0.95))]
     tubes += [((0.0, 0.36), (0.4, 0.85)), ((-0.2, 0.82), (0.4, 0.85)), ((0.55, 0.36), (0.38, 1.02))]
-    faces += [bar(a, b, 0.08, rgb, label) for a, b in tubes]
+    faces += [bar(a, b, 0.1, rgb, label) for a, b in tubes]
     faces += [
         bar((-0.36, 0.98), (-0.08, 0.98), 0.09, RUBBER, label),
         bar((0.3, 1.04), (0.52, 1.06), 0.07, RUBBER, label),
@@ -83,8 +83,8 @@ def motorcycle(rng: np.random.Generator) -> list[Face]:
 
 def rider(rng: np.random.Generator, saddle: float, lean: float, pedal: float) -> list[Face]:
     """Build a person who sits on a two-wheeler and looks towards +x; pedal is the height of the foot."""
-    coat, trousers = choose(rng, colours.SAFETY_VESTS), choose(rng, colours.COATS) * 0.55
-    helmet = choose(rng, colours.CAR_PAINTS)
+    coat, trousers = choose(rng, colours.SAFETY_VESTS), choose(rng, colours.TROUSERS)
+    helmet = choose(rng, colours.SAFETY_VESTS)
     skin, label = SKINS[rng.integers(len(SKINS))], Label.RIDER
     hip, neck, knee = (-0.22, saddle + 0.08), (-0.22 + lean, saddle + 0.66), (0.16, saddle - 0.12)
     head = (neck[0] + 0.08, neck[1] + 0.2)
@@ -105,8 +105,8 @@ def rider(rng: np.random.Generator, saddle: float, lean: float, pedal: float) ->
 
 def from_behind(rng: np.random.Generator, label: Label, sway: float) -> list[Face]:
     """Build a rider on a bicycle or a motorcycle as a follower sees them; sway from -1 to 1 is the pedals' phase."""
-    coat, trousers = choose(rng, colours.SAFETY_VESTS), choose(rng, colours.COATS) * 0.55
-    helmet = choose(rng, colours.CAR_PAINTS)
+    coat, trousers = choose(rng, colours.SAFETY_VESTS), choose(rng, colours.TROUSERS)
+    helmet = choose(rng, colours.SAFETY_VESTS)
     motor = label is Label.MOTORCYCLE
     rgb = choose(rng, colours.MOTORCYCLE_PAINTS if motor else colours.BICYCLE_PAINTS)
     tyre, seat, lift = (0.2, 0.82, 0.0) if motor else (0.13, 0.95, 0.13 * sway)

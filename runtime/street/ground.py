@@ -1,4 +1,4 @@
-"""The ground's surface, grain, stains and shadows, and the sky."""
+"""The ground: its flat colours, their grain, and the shadows on it."""
 
 from functools import lru_cache
 
@@ -9,13 +9,13 @@ from runtime.street.camera import NEAR_M, FloatArray, clip_near
 from runtime.street.canvas import SUBPIXEL_BITS, SUBPIXELS, Canvas
 from runtime.street.classes import Label
 from runtime.street.randomness import rng_for
+from runtime.street.solids import Body, assemble
 from runtime.street.texture import cloud_noise
 from runtime.street.things import Thing
 
 TILE_M = 8.0
 """The grain of the ground repeats after this distance."""
 SHADOW_SIGHT_M = 60.0
-CLOUDS_M = 900.0
 
 
 @lru_cache(maxsize=1)
@@ -33,9 +33,12 @@ def grain() -> FloatArray:
     return np.stack([asphalt, slabs, grass], axis=-1).clip(0, 255).astype(np.uint8)
 
 
-def texture_ground(canvas: Canvas, things: list[Thing]) -> None:
-    """Give the flat colours of the ground their grain, the shadows of things, and the haze."""
+def paint_ground(canvas: Canvas, floor: list[Body], things: list[Thing]) -> None:
+    """Paint the ground in its flat colours, then give them their grain, the shadows of things, and the haze."""
     camera, light = canvas.camera, canvas.light
+    for outline in canvas.outlines(assemble(floor, light), hazy=False):
+        if outline:
+            canvas.fill(outline)
     top = min(max(int(np.ceil(camera.horizon + 0.5)), 0), camera.height)
     rows = range(top, camera.height)
     if not rows:
@@ -84,23 +87,3 @@ def shadows(canvas: Canvas, things: list[Thing], top: int) -> FloatArray:
         pixels = np.rint((camera.project(viewed) - (0.0, top)) * SUBPIXELS).astype(np.int32)
         cv2.fillConvexPoly(mask, cv2.convexHull(pixels), 255, cv2.LINE_AA, SUBPIXEL_BITS)
     return cv2.GaussianBlur(mask, (5, 5), 0) * np.float32(1 / 255)
-
-
-def paint_sky(canvas: Canvas) -> None:
-    """Fill the frame above the horizon with the sky, and label everything as sky for a start."""
-    camera, light = canvas.camera, canvas.light
-    canvas.labels[:] = Label.SKY
-    rows = range(0, min(max(int(np.floor(camera.horizon - 0.5)), 0), camera.height))
-    canvas.rgb[rows.stop :] = light.horizon.astype(np.uint8)
-    if not rows:
-        return
-    x, z, depth = camera.level_plane(rows, CLOUDS_M)
-    texels = np.float32(0.12)
-    clouds = cv2.remap(
-        cloud_noise(512, 6, "clouds"), x * texels, z * texels, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
-    )
-    rise = np.minimum(1.4 * CLOUDS_M / depth, 1.0) ** 0.7  # [rows, 1], 0 at the horizon
-    cover = ((clouds - np.float32(1.0 - 0.75 * light.clouds)) * 3.0).clip(0.0, 0.9) * rise
-    clear = (light.horizon + (light.zenith - light.horizon) * rise).astype(np.float32)[:, None]  # [rows, 1, 3]
-    white = (0.3 * light.horizon + 178.0).astype(np.float32)
-    canvas.rgb[: rows.stop] = cv2.convertScaleAbs(clear + cover[..., None] * (white - clear))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from runtime.street.camera import FloatArray
-from runtime.street.randomness import rng_for
+from runtime.street.randomness import pick, rng_for
 
 FADE_M = (80.0, 140.0)
 """Between these distances everything dissolves into the haze, so that nothing pops up at the end of the street."""
@@ -37,13 +37,13 @@ class Light:
         near, far = FADE_M
         fade = np.clip((distance_m - near) / (far - near), 0.0, 1.0)
         share = 1.0 - np.exp(-distance_m / self.haze_m)
-        return share + (0.9 - share).clip(0.0) * fade
+        return share + (0.78 - share).clip(0.0) * fade
 
 
 def light_of(seed: int) -> Light:
     """Choose the light of a scene: clear, hazy, overcast, or a low sun."""
     rng = rng_for(seed, "light")
-    weather = rng.choice(["clear", "hazy", "overcast", "low sun"], p=[0.4, 0.2, 0.22, 0.18])
+    weather = pick(rng, {"clear": 0.45, "hazy": 0.18, "overcast": 0.25, "low sun": 0.12})
     azimuth = rng.uniform(0.0, 2.0 * np.pi)
     elevation = np.radians(rng.uniform(12, 22) if weather == "low sun" else rng.uniform(28, 65))
     sun = np.array([np.cos(elevation) * np.sin(azimuth), np.sin(elevation), np.cos(elevation) * np.cos(azimuth)])
@@ -62,17 +62,19 @@ def light_of(seed: int) -> Light:
         haze_m, clouds, shadow = rng.uniform(150, 500), rng.uniform(0.5, 1.0), 0.22
         sun = np.array([0.1, 0.99, 0.1])
     else:
-        sun_gain, ambient = np.array([0.62, 0.46, 0.32]), np.array([0.62, 0.6, 0.64])
+        sun_gain, ambient = np.array([0.58, 0.48, 0.38]), np.array([0.62, 0.6, 0.64])
         zenith, horizon = np.array([110, 130, 175.0]), np.array([245, 200, 150.0])
         haze_m, clouds, shadow = rng.uniform(150, 400), rng.uniform(0.2, 0.9), 0.45
+    # The camera exposes for the road, whatever the light.
+    exposure = 0.95 / float((ambient + sun_gain * sun[1]).mean())
     drift = rng.uniform(0.95, 1.05, 3)
     return Light(
         sun=sun / np.linalg.norm(sun),
-        sun_gain=sun_gain,
-        ambient_gain=ambient,
+        sun_gain=sun_gain * exposure,
+        ambient_gain=ambient * exposure,
         zenith=np.clip(zenith * drift, 0, 255),
         horizon=np.clip(horizon * drift, 0, 255),
-        haze=np.clip(horizon * drift * 0.93, 0, 255),
+        haze=np.clip(horizon * drift * 0.84, 0, 255),
         haze_m=float(haze_m),
         clouds=float(clouds),
         shadow=shadow,

@@ -41,11 +41,15 @@ def row(
     cuts = np.linspace(start, end, 4 if end - start > 20 else 3)
     cuts[1:-1] += rng.uniform(-1.5, 1.5, len(cuts) - 2)
     front, light = side * street.frontage_m, street.light
+    neighbour_m = 0.0  # height of the house that the next one leans on
     for z0, z1 in zip(cuts[:-1].tolist(), cuts[1:].tolist(), strict=True):
         kind = pick(rng, {"house": 0.4, "wall": 0.18, "fence": 0.18, "hedge": 0.1, "meadow": 0.14})
         if kind == "house":
-            things.append(house(rng, light, front, z0, z1, choose(rng, "facade")))
+            facade = choose(rng, "facade")
+            things.append(house(rng, light, front, z0, z1, facade, hidden_m=neighbour_m))
+            neighbour_m = facade.height_m
             continue
+        neighbour_m = 0.0
         x0, x1 = sorted((front, front + side * 60.0))
         floor.append(ground(x0, x1, z0, z1, colours.choose(rng, colours.MEADOWS), Label.TERRAIN))
         if rng.random() < 0.6:
@@ -61,16 +65,21 @@ def row(
     return floor, things
 
 
-def house(rng: np.random.Generator, light: Light, x: float, z0: float, z1: float, facade: Surface) -> Thing:
-    """Build a house: its front along the street, the end that the camera sees, and a flat or a pitched roof."""
+def house(
+    rng: np.random.Generator, light: Light, x: float, z0: float, z1: float, facade: Surface, hidden_m: float = 0.0
+) -> Thing:
+    """Build a house: its front along the street, the end towards the camera, and a flat or a pitched roof.
+
+    The end is left out where the next house, hidden_m high, hides it.
+    """
     back, height = x + np.sign(x) * rng.uniform(9.0, 14.0), facade.height_m
     x0, x1 = sorted((x, back))
-    walls = (
-        facing(light, x0, x1, z0, facade, height, 0.0, Label.BUILDING),
-        along(light, x, z0, z1, facade, height, Label.BUILDING),
-    )
-    roofs = (roof(rng, x, back, z0, z1, height),) if rng.random() < 0.6 else ()
-    return Thing(Footprint(x0, x1, z0, z1), height, (*roofs, *walls))
+    parts: list[Panel | Body] = [along(light, x, z0, z1, facade, height, Label.BUILDING)]
+    if hidden_m < height:
+        parts.insert(0, facing(light, x0, x1, z0, facade, height, 0.0, Label.BUILDING))
+    if rng.random() < 0.6:
+        parts.insert(0, roof(rng, x, back, z0, z1, height))
+    return Thing(Footprint(x0, x1, z0, z1), height, tuple(parts))
 
 
 def roof(rng: np.random.Generator, x: float, back: float, z0: float, z1: float, eaves: float) -> Body:

@@ -11,7 +11,7 @@ from runtime.street.light import Light, light_of
 from runtime.street.randomness import pick, rng_for
 
 LANE_M = 2.9
-CYCLE_STRIP_M = 1.3
+CYCLE_STRIP_M = 1.2
 PARKING_M = 2.2
 
 
@@ -61,18 +61,18 @@ class Street:
 def street_of(seed: int) -> Street:
     """Choose a street."""
     rng = rng_for(seed, "street")
-    lanes = 1 if rng.random() < 0.75 else 2
+    lanes = 1 if rng.random() < 0.85 else 2
     grey = rng.uniform(84, 116)
     return Street(
         seed=seed,
         light=light_of(seed),
         median=pick(rng, {"line": 0.2, "tram": 0.4, "barrier": 0.13, "fence": 0.13, "green": 0.14}),
         lanes=lanes,
-        parking_m=PARKING_M if rng.random() < 0.45 else 0.0,
+        parking_m=PARKING_M if rng.random() < 0.4 else 0.0,
         verge_m=float(rng.choice([0.0, 1.8, 3.0])),
         pavement_m=float(rng.uniform(2.8, 4.5)),
-        road_rgb=grey + rng.uniform(-4.0, 4.0, 3),
-        pavement_rgb=grey + rng.uniform(22.0, 58.0) + np.array([8.0, 2.0, -6.0]),
+        road_rgb=grey + rng.uniform(-3.0, 3.0, 3) + np.array([-4.0, 0.0, 4.0]),
+        pavement_rgb=grey + rng.uniform(22.0, 58.0) + np.array([22.0, 1.0, -16.0]),
         meadow_rgb=colours.choose(rng, colours.MEADOWS),
         ego_lane=int(rng.integers(lanes)),
         leader_gap_m=float(rng.uniform(8.0, 20.0)) if rng.random() < 0.5 else 0.0,

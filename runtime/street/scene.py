@@ -8,12 +8,12 @@ from functools import lru_cache
 
 import numpy as np
 
-from runtime.street import lots
+from runtime.street import colours, lots
 from runtime.street.classes import Label
 from runtime.street.plan import LANE_M, Street, street_of
 from runtime.street.randomness import pick, rng_for
-from runtime.street.solids import Face, Mesh, ground, mesh
-from runtime.street.things import Thing, place
+from runtime.street.solids import Body, Face, Mesh, ground, mesh, upright
+from runtime.street.things import Footprint, Thing, place
 
 BLOCK_M = 32.0
 WHITE = (215, 215, 210)
@@ -28,6 +28,8 @@ KERBSIDE = {
     "traffic light": 0.04,
 }
 """How often each thing stands at the kerb."""
+SIGHT_M = 140.0
+"""How far houses are drawn; behind them stands the skyline."""
 ARM_M = 70.0
 """How far a cross street is built to each side."""
 
@@ -91,11 +93,14 @@ def crossing_floor(street: Street, start: float, end: float) -> list[Face]:
 
 
 def crossing_things(street: Street, rng: np.random.Generator, start: float, end: float) -> list[Thing]:
-    """Put traffic lights at the corners and vehicles that wait in the cross street."""
+    """Put traffic lights at the corners, people who wait at the zebra and vehicles in the cross street."""
     corner = street.kerb_m + 0.5
     things = [place("traffic light", rng, side * corner, start) for side in (-1, 1)]
     things.append(place("traffic light", rng, -corner, end - 1.0))
     for side in (-1, 1):
+        for _ in range(rng.integers(1, 4)):
+            x, z = side * (street.kerb_m + rng.uniform(0.2, 1.8)), start + rng.uniform(0.4, 3.6)
+            things.append(place("person", rng, x, z))
         kind = pick(rng, {"car": 0.3, "truck": 0.2, "bus": 0.16, "motorcyclist": 0.1, "cyclist": 0.1, "none": 0.14})
         if kind != "none":
             heading = -side * np.pi / 2 if kind in ("car", "truck", "bus") else 0.0
@@ -148,13 +153,12 @@ def pavement_things(street: Street, rng: np.random.Generator, side: int, start: 
                 x = side * (street.frontage_m - rng.uniform(0.6, 2.0))
                 things.append(place("person", rng, x, z + rng.uniform(0.0, 2.0)))
         elif kind in ("bicycles", "motorcycles"):
-            x = kerb if kind == "bicycles" or not street.parking_m else side * (street.kerb_m - 1.0)
             for _ in range(rng.integers(2, 4)):
-                things.append(place(kind[:-1], rng, x + side * rng.uniform(0, 0.5), z))
+                things.append(place(kind[:-1], rng, kerb + side * rng.uniform(0.0, 0.5), z))
                 z += 1.1
         else:
             things.append(place(kind, rng, kerb, z))
-        z += rng.uniform(3.0, 6.5)
+        z += rng.uniform(4.0, 7.5)
     return things
 
 
@@ -171,3 +175,33 @@ def parked(street: Street, rng: np.random.Generator, side: int, start: float, en
             heading = 0.0 if side > 0 else np.pi
             things.append(place(kind, rng, x, z + length / 2, heading=heading))
         z += length
+
+
+def strips(street: Street, here: float) -> Mesh:
+    """Lay the strips that run along the whole street: meadow, road, verges and pavements."""
+    near, far = here - 4.0, here + 1500.0
+    kerb, front = street.kerb_m, street.frontage_m
+    faces = [
+        ground(-900.0, 900.0, near, far, street.meadow_rgb, Label.TERRAIN),
+        ground(-front, front, near, far, street.pavement_rgb, Label.SIDEWALK),
+        ground(-kerb - street.verge_m, kerb + street.verge_m, near, far, street.meadow_rgb, Label.TERRAIN),
+        ground(-kerb - 0.3, kerb + 0.3, near, far, street.pavement_rgb * 1.12, Label.SIDEWALK),
+        ground(-kerb, kerb, near, far, street.road_rgb, Label.ROAD),
+    ]
+    if street.median == "tram":
+        faces += [ground(x - 0.07, x + 0.07, near, far, (62, 60, 60), Label.ROAD) for x in (-0.75, 0.75)]
+    elif street.median == "green":
+        faces.append(ground(-1.2, 1.2, near, far, street.meadow_rgb, Label.TERRAIN))
+    return mesh(faces)
+
+
+def skyline(street: Street, here: float) -> Thing:
+    """Build the silhouette that closes the street; it keeps its distance, as far-away things seem to."""
+    rng, z = rng_for(street.seed, "skyline"), here + SIGHT_M
+    faces = []
+    for x in np.arange(-140.0, 140.0, 8.0):
+        label = Label.BUILDING if rng.random() < 0.5 else Label.VEGETATION
+        rgb = colours.choose(rng, colours.PLASTERS if label is Label.BUILDING else colours.FOLIAGES)
+        wide, top = x + rng.uniform(8.0, 14.0), rng.uniform(5.0, 13.0)
+        faces.append(upright([(x, 0.0), (wide, 0.0), (wide - 1.0, top), (x + 1.0, top)], rgb, label))
+    return Thing(Footprint(-150.0, 150.0, z, z), 0.0, (Body(mesh(faces), 0.0, z),))

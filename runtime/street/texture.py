@@ -1,7 +1,4 @@
-"""Surfaces: facades, walls, fences, hedges and tree crowns, as RGB or RGBA pictures, and the noise they are made of.
-
-Where a picture has alpha, it is how much the surface covers, 0 to 255; from COVERED on it counts as the surface.
-"""
+"""Surfaces: facades, walls, fences, hedges and tree crowns, as RGB or RGBA pictures, and the noise they are made of."""
 
 from collections.abc import Callable
 from functools import cache, lru_cache
@@ -20,21 +17,22 @@ Picture = NDArray[np.uint8]
 
 TEXELS_PER_M = 14
 COVERED = 60
-GAP = 90
-"""Alpha from which a pixel counts as the surface; the gaps of a fence, wire mesh, have GAP and count too."""
+"""Alpha from which a pixel counts as the surface."""
+GAP = 180
+"""Alpha of the wire mesh between the pales of a fence: what is behind shines through, yet the pixel counts as fence."""
 
 
 @lru_cache(maxsize=8)
 def cloud_noise(size: int, octaves: int, purpose: str) -> FloatArray:
     """Return smooth noise [size, size] from 0 to 1, float32, that tiles; each octave doubles the detail."""
     rng = rng_for(0, purpose)
-    total = np.zeros((size, size), np.float32)
+    total: FloatArray = np.zeros((size, size), np.float32)
     for octave in range(octaves):
         cells = 4 << octave
         lattice = np.pad(rng.random((cells, cells), np.float32), 2, mode="wrap")
         step = size // cells
-        smooth = cv2.resize(lattice, None, fx=step, fy=step, interpolation=cv2.INTER_CUBIC)
-        total += np.asarray(smooth)[2 * step : 2 * step + size, 2 * step : 2 * step + size] / 1.6**octave
+        smooth: FloatArray = cv2.resize(lattice, None, fx=step, fy=step, interpolation=cv2.INTER_CUBIC)
+        total += smooth[2 * step : 2 * step + size, 2 * step : 2 * step + size] / 1.6**octave
     total -= total.min()
     return np.asarray(total / total.max())
 
@@ -130,7 +128,7 @@ def fence(rng: np.random.Generator, width_m: float, height_m: float) -> Picture:
     """Draw a fence, RGBA: pales on two rails, with gaps that show what is behind."""
     texels = 28
     rows, columns = int(height_m * texels), int(width_m * texels)
-    base = np.asarray(choose(rng, colours.FENCE_PAINTS))
+    base = choose(rng, colours.FENCE_PAINTS)
     pitch = int(rng.integers(6, 10))
     pale = int(rng.integers(3, pitch - 1))
     x = np.arange(columns)
@@ -156,7 +154,7 @@ def leaves(shape: int) -> tuple[FloatArray, Picture]:
     rng = rng_for(shape, "leaves")
     size = 128
     cover = np.zeros((size, size), np.uint8)
-    relief = np.full((size, size), 0.75, np.float32)
+    relief: FloatArray = np.full((size, size), 0.75, np.float32)
     for _ in range(70):
         angle, reach = rng.uniform(0, 2 * np.pi), rng.uniform(0.0, 1.0) ** 0.6
         x, y = reach * np.cos(angle), reach * np.sin(angle)

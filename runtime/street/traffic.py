@@ -1,7 +1,6 @@
 """What moves: vehicles in lanes, riders, walkers, trams. Where anything is follows from the time alone.
 
-A lane is an endless row of slots that moves at one speed, so nothing in it ever collides. What crosses the street is
-timed by the moment the camera reaches the crossing, and has left its way by then.
+A lane is an endless row of slots that moves at one speed, so nothing in it ever collides.
 """
 
 from collections.abc import Iterator
@@ -92,7 +91,7 @@ def riders_and_walkers(street: Street, time_s: float) -> list[Thing]:
             kind = pick(rng, {"cyclist from behind": 0.2, "cyclist": 0.28, "none": 0.52})
             if kind != "none":
                 things.append(place(kind, rng, x, z, phase=steps + int(rng.integers(8))))
-        for row, speed in ((0.35, -1.2), (0.75, 1.3)):
+        for row, speed in ((0.55, -1.2), (0.85, 1.3)):
             x = side * (street.frontage_m - row * street.pavement_m)
             for rng, z in slots(street, f"walkers {side} {row}", time_s, speed, 16.0):
                 for _ in range(rng.integers(3)):

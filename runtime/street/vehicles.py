@@ -58,7 +58,8 @@ def truck(rng: np.random.Generator) -> list[list[Face]]:
     width, top, back = rng.uniform(1.15, 1.3), rng.uniform(3.0, 3.7), -rng.uniform(2.8, 4.2)
     cargo = box(width, 0.95, top, back, 1.7)
     doors = cargo.edge(3, cargo_rgb, Label.TRUCK)
-    stripe = choose(rng, colours.CAB_PAINTS)
+    bumper = box(width, 0.62, 0.95, back, back + 0.2)
+    beam, stripe = bumper.edge(3, RUBBER, Label.TRUCK), choose(rng, colours.CAB_PAINTS)
     low, high = 0.95 + 0.35 * (top - 0.95), 0.95 + 0.6 * (top - 0.95)
     load = [
         *box(width * 0.8, 0.0, 0.95, back + 0.3, 1.6).faces(RUBBER, Label.TRUCK),
@@ -67,9 +68,9 @@ def truck(rng: np.random.Generator) -> list[list[Face]]:
         inlay(doors, 0.49, 0.0, 0.51, 1.0, cargo_rgb * 0.5),
         inlay(doors, 0.06, 0.05, 0.09, 0.95, cargo_rgb * 0.7),
         inlay(doors, 0.91, 0.05, 0.94, 0.95, cargo_rgb * 0.7),
-        *box(width, 0.62, 0.95, back, back + 0.2).faces((60, 60, 62), Label.TRUCK),
-        inlay(box(width, 0.62, 0.95, back, back + 0.2).edge(3, RUBBER, KEEP), 0.02, 0.2, 0.18, 0.8, RED_LAMP),
-        inlay(box(width, 0.62, 0.95, back, back + 0.2).edge(3, RUBBER, KEEP), 0.82, 0.2, 0.98, 0.8, RED_LAMP),
+        *bumper.faces((60, 60, 62), Label.TRUCK),
+        inlay(beam, 0.02, 0.2, 0.18, 0.8, RED_LAMP),
+        inlay(beam, 0.82, 0.2, 0.98, 0.8, RED_LAMP),
         *wheel(back + 0.8, 0.5, width, Label.TRUCK),
         *wheel(back + 1.95, 0.5, width, Label.TRUCK),
     ]
@@ -148,7 +149,7 @@ def tram_section(rgb: FloatArray, cream: FloatArray, length: float, nose: int) -
 
 def tram(rng: np.random.Generator) -> list[list[Face]]:
     """Build a tram of three sections: no wheels to be seen, a coloured skirt, tapered ends."""
-    rgb, cream = choose(rng, colours.TRAM_PAINTS), choose(rng, ((228, 218, 190),))
+    rgb, cream = choose(rng, colours.TRAM_PAINTS), choose(rng, ((234, 214, 166),))
     lengths = rng.uniform([5.5, 4.5, 5.5], [7.5, 6.5, 7.5])
     sections, front = [], lengths.sum() / 2
     for length, nose in zip(lengths, (1, 0, -1), strict=True):
