@@ -30,6 +30,8 @@ from training import HyperSeg
 from training.model import normalise
 from training.variants import VARIANTS, HyperSegConfig, variant
 
+UNTIMED_CALLS, TIMED_CALLS = 3, 5
+
 
 def main() -> None:
     """Parse the command line and print a table."""
@@ -37,15 +39,16 @@ def main() -> None:
     parser.add_argument("variants", nargs="*", metavar="VARIANT", help="all by default")
     parser.add_argument("--signal-offsets", choices=["zero", "cumulative"], default="cumulative")
     parser.add_argument("--threads", type=positive_int, default=2, help="CPU threads of either (default: 2)")
-    parser.add_argument("--runs", type=positive_int, default=15, help="timed runs of each (default: 15)")
+    parser.add_argument("--rounds", type=positive_int, default=3, help=f"of {TIMED_CALLS} timed runs each (default: 3)")
     arguments = parser.parse_args()
 
     quieten_exporter()
     configs = [variant(name, arguments.signal_offsets) for name in arguments.variants or VARIANTS]
-    print(f"median of {arguments.runs} runs each, in turn; batch 1, {arguments.threads} threads, uint8 image to labels")
+    runs = arguments.rounds * TIMED_CALLS
+    print(f"median of {runs} runs each, in turns; batch 1, {arguments.threads} threads, uint8 image to labels")
     print(f"{'variant':<14}{'height x width':<16}{'PyTorch eager':>14}{'ONNX Runtime':>15}{'ratio':>8}")
     for config in configs:
-        eager_ms, exported_ms = time_variant(config, arguments.threads, arguments.runs)
+        eager_ms, exported_ms = time_variant(config, arguments.threads, arguments.rounds)
         height, width = config.input_size
         print(
             f"{config.name:<14}{f'{height} x {width}':<16}"
@@ -54,7 +57,7 @@ def main() -> None:
         )
 
 
-def time_variant(config: HyperSegConfig, threads: int, runs: int) -> list[float]:
+def time_variant(config: HyperSegConfig, threads: int, rounds: int) -> list[float]:
     """Return the median latency in ms of PyTorch eager and of the exported file."""
     height, width = config.input_size
     torch.manual_seed(0)
@@ -74,19 +77,23 @@ def time_variant(config: HyperSegConfig, threads: int, runs: int) -> list[float]
         labels: NDArray[np.uint8] = logits.max(1).indices.to(torch.uint8).numpy()  # twice as fast as argmax
         return labels
 
-    return median_ms_in_turn([lambda: eager(image), lambda: exported(image[0])], runs)
+    return median_ms_in_turn([lambda: eager(image), lambda: exported(image[0])], rounds)
 
 
-def median_ms_in_turn(calls: list[Callable[[], object]], runs: int) -> list[float]:
-    """Time the calls in turn, so that a machine whose speed drifts is fair to all; the first two rounds warm up."""
-    latencies_ms = []
-    for _ in range(runs + 2):
-        stamps = [time.perf_counter()]
-        for call in calls:
-            call()
-            stamps.append(time.perf_counter())
-        latencies_ms.append(np.diff(stamps) * 1e3)
-    return list(np.median(latencies_ms[2:], axis=0))
+def median_ms_in_turn(calls: list[Callable[[], object]], rounds: int) -> list[float]:
+    """Time the calls in turn, round by round, so that a machine whose speed drifts is fair to all.
+
+    Each turn begins with calls that are not timed: the threads of the one before spin for a while after their work.
+    """
+    latencies_ms: list[list[float]] = [[] for _ in calls]
+    for _ in range(rounds):
+        for call, measured_ms in zip(calls, latencies_ms, strict=True):
+            for index in range(UNTIMED_CALLS + TIMED_CALLS):
+                start = time.perf_counter()
+                call()
+                if index >= UNTIMED_CALLS:
+                    measured_ms.append((time.perf_counter() - start) * 1e3)
+    return [float(np.median(measured_ms)) for measured_ms in latencies_ms]
 
 
 if __name__ == "__main__":

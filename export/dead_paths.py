@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from copy import deepcopy
 from dataclasses import dataclass
+from typing import cast
 
 from torch import nn
 
 from training import HyperSeg
-from training.context_head import ContextHead
+from training.context_head import ContextHead, LegacyContextHead
 
 
 @dataclass(frozen=True)
@@ -26,14 +27,16 @@ def drop_dead_paths(folded: HyperSeg) -> tuple[HyperSeg, list[Dropped]]:
     so the whole context path goes.
     """
     model = deepcopy(folded)
-    head, channels_read = model.context_head, model.decoder.plan.signal_channels_read
+    head = cast(ContextHead | LegacyContextHead, model.context_head)
+    channels_read = model.decoder.plan.signal_channels_read
     dropped = []
     if isinstance(head, ContextHead) and channels_read <= head.out_channels // 2:
         dropped.append(Dropped("context path of the context head", count_parameters(head.down, head.up)))
-        model.context_head, last = head.in_conv, head.in_conv[0]
+        model.context_head = head.in_conv
+        last = cast(nn.Conv2d, head.in_conv[0])  # the convolution that makes the signal's last channels
         unread = last.out_channels - channels_read
     else:
-        last = head.up[-1][0]
+        last = cast(nn.Conv2d, cast(nn.Sequential, head.up[-1])[0])
         unread = head.out_channels - channels_read
     if unread:
         before = count_parameters(last)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from copy import deepcopy
 from itertools import pairwise
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +13,10 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from export import operators
 from training import HyperSeg
-from training.decoder import InvertedResidualLevel, PointwiseLevel, hidden_channels, weight_offsets
+from training.decoder import HiddenHaloLevel, InvertedResidualLevel, PointwiseLevel, hidden_channels, weight_offsets
 from training.theta import LevelPlan
+
+TrainedLevel = PointwiseLevel | InvertedResidualLevel
 
 
 def fold_batchnorm(model: HyperSeg) -> HyperSeg:
@@ -23,22 +27,21 @@ def fold_batchnorm(model: HyperSeg) -> HyperSeg:
     folded = deepcopy(model).eval()
     fold_static(folded.backbone)
     fold_static(folded.context_head)
-    decoder = folded.decoder
-    for index, level in enumerate(decoder.levels):
-        mapper = decoder.mappers[level.plan.mapper]
+    levels, mappers = folded.decoder.levels, cast(Sequence[nn.Conv2d], folded.decoder.mappers)
+    for index, level in enumerate(cast(Sequence[TrainedLevel], levels)):
+        plan, mapper = level.plan, mappers[level.plan.mapper]
         if isinstance(level, PointwiseLevel):
-            bias = fold_dynamic(level.bn, mapper, level.plan.weight_offset, level.plan.theta_size)
-            decoder.levels[index] = FoldedPointwiseLevel(level.plan, bias)
-            continue
-        bounds = [*weight_offsets(level.plan), level.plan.weight_offset + level.plan.theta_size]
-        biases = [
-            fold_dynamic(bn, mapper, start, stop - start)
-            for bn, (start, stop) in zip((level.bn1, level.bn2, level.bn3), pairwise(bounds), strict=True)
-        ]
-        folded_level = (
-            FoldedInvertedResidualLevel if isinstance(level, InvertedResidualLevel) else FoldedHiddenHaloLevel
-        )
-        decoder.levels[index] = folded_level(level.plan, *biases)
+            levels[index] = FoldedPointwiseLevel(
+                plan, fold_dynamic(level.bn, mapper, plan.weight_offset, plan.theta_size)
+            )
+        else:
+            parts = pairwise([*weight_offsets(plan), plan.weight_offset + plan.theta_size])
+            biases = [
+                fold_dynamic(bn, mapper, start, stop - start)
+                for bn, (start, stop) in zip((level.bn1, level.bn2, level.bn3), parts, strict=True)
+            ]
+            hidden_halo = isinstance(level, HiddenHaloLevel)
+            levels[index] = (FoldedHiddenHaloLevel if hidden_halo else FoldedInvertedResidualLevel)(plan, *biases)
     return folded
 
 
@@ -51,6 +54,8 @@ def fold_static(module: nn.Module) -> None:
                 continue
             if not isinstance(conv, nn.Conv2d) or conv.out_channels != bn.num_features:
                 raise ValueError(f"{bn_name} follows {conv_name}, which is not a convolution of as many channels")
+            assert bn.running_mean is not None
+            assert bn.running_var is not None
             conv.weight, conv.bias = fuse_conv_bn_weights(
                 conv.weight, conv.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
             )
@@ -65,6 +70,8 @@ def fold_dynamic(bn: nn.BatchNorm2d, mapper: nn.Conv2d, start: int, count: int) 
     [start, start + count) say, row-major with the convolution's output channel slowest: g scales those rows. The
     second term depends on neither patch nor signal, so it is an ordinary bias per channel.
     """
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
     scale = bn.weight / torch.sqrt(bn.running_var + bn.eps)
     with torch.no_grad():
         rows = scale.repeat_interleave(count // len(scale))
@@ -96,7 +103,7 @@ class FoldedInvertedResidualLevel(nn.Module):
     def forward(self, x: Tensor, theta: Tensor) -> Tensor:
         """x is [N, in, H, W], theta [N, K, Nh, Nw]; the result is [N, out, H, W]."""
         plan = self.plan
-        return operators.dpw_inverted_residual(
+        y: Tensor = operators.dpw_inverted_residual(
             x,
             theta,
             self.bias1,
@@ -110,15 +117,11 @@ class FoldedInvertedResidualLevel(nn.Module):
             residual=plan.in_channels == plan.out_channels,
             weight_offset=plan.weight_offset,
         )
+        return y
 
 
-class FoldedHiddenHaloLevel(nn.Module):
+class FoldedHiddenHaloLevel(FoldedInvertedResidualLevel):
     """v0_1: three DPWConv, expand, depthwise, project, that exchange hidden values between patches."""
-
-    def __init__(self, plan: LevelPlan, bias1: nn.Parameter, bias2: nn.Parameter, bias3: nn.Parameter) -> None:
-        super().__init__()
-        self.plan = plan
-        self.bias1, self.bias2, self.bias3 = bias1, bias2, bias3
 
     def forward(self, x: Tensor, theta: Tensor) -> Tensor:
         """x is [N, in, H, W], theta [N, K, Nh, Nw]; the result is [N, out, H, W]."""
@@ -134,6 +137,8 @@ def dpwconv(
     x: Tensor, theta: Tensor, bias: Tensor, *, kernel_size: int = 1, group: int = 1, activation: str, weight_offset: int
 ) -> Tensor:
     """One DPWConv node as HyperSeg uses it: a square kernel, reflect padding, as many outputs as biases."""
-    return operators.dpwconv(
-        x, theta, bias, bias.shape[0], [kernel_size, kernel_size], group, "reflect", activation, weight_offset
+    kernel_shape = [kernel_size, kernel_size]
+    y: Tensor = operators.dpwconv(
+        x, theta, bias, bias.shape[0], kernel_shape, group, "reflect", activation, weight_offset
     )
+    return y

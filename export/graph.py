@@ -55,6 +55,8 @@ def onnx_from_model(folded: HyperSeg, info: ModelInfo, *, logits: bool = False) 
     )
     assert program is not None
     model = program.model_proto
+    for noted in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph):
+        del noted.metadata_props[:]  # the exporter's notes: stack traces with the paths of this machine
     onnx.helper.set_model_props(model, {ONNX_METADATA_KEY: info.to_json()})
     onnx.checker.check_model(model, full_check=True)
     return model

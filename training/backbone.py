@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import Any
 
 import timm
 import torch
@@ -57,7 +58,7 @@ class Backbone(nn.Module):
         return skips, self.dropout(self.trunk.bn2(self.trunk.conv_head(x)))
 
 
-def _create_trunk(config: HyperSegConfig, pretrained: bool) -> nn.Module:
+def _create_trunk(config: HyperSegConfig, pretrained: bool) -> Any:  # timm has no types
     try:
         return timm.create_model(config.backbone, pretrained=pretrained, drop_path_rate=config.drop_path)
     except OSError as error:  # timm's hub client raises OSErrors of several kinds for a network it cannot reach

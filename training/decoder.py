@@ -110,16 +110,8 @@ class InvertedResidualLevel(nn.Module):
         return x + y if plan.in_channels == plan.out_channels else y
 
 
-class HiddenHaloLevel(nn.Module):
+class HiddenHaloLevel(InvertedResidualLevel):
     """v0_1: the same three convolutions, each over the whole map: the depthwise halo holds the neighbours' values."""
-
-    def __init__(self, plan: LevelPlan) -> None:
-        super().__init__()
-        self.plan = plan
-        hidden = hidden_channels(plan)
-        self.bn1 = nn.BatchNorm2d(hidden)
-        self.bn2 = nn.BatchNorm2d(hidden)
-        self.bn3 = nn.BatchNorm2d(plan.out_channels)
 
     def forward(self, x: Tensor, theta: Tensor) -> Tensor:
         """x is [N, in, H, W], theta [N, K, Nh, Nw]; the result is [N, out, H, W]."""

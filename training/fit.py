@@ -12,6 +12,7 @@ import lightning
 import torch
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
 from torch.utils.data import DataLoader, RandomSampler
 from torchmetrics.classification import MulticlassConfusionMatrix
@@ -54,7 +55,7 @@ class SegmentationTraining(lightning.LightningModule):
         self.log("val/miou", float(iou.mean()), prog_bar=True)
         self.confusion.reset()
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam (0.5, 0.999); lr0 (1 - t/T)^p over the optimizer steps."""
         optimizer = torch.optim.Adam(self.parameters(), lr=self.recipe.learning_rate, betas=(0.5, 0.999))
         schedule = torch.optim.lr_scheduler.LambdaLR(

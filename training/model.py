@@ -24,10 +24,11 @@ class HyperSeg(nn.Module):
         self.training_data = "none: random weights"
         self.backbone = Backbone(config, pretrained)
         head = ContextHead if config.generation == "v1" else LegacyContextHead
-        self.context_head = head(self.backbone.head_channels, config.context_levels)
+        context_head = head(self.backbone.head_channels, config.context_levels)
+        self.context_head: nn.Module = context_head
         # A decoder with a level more than the backbone has skip maps reads the image itself last.
         skip_channels = [*reversed(self.backbone.skip_channels), 3][: len(config.kernel_sizes)]
-        plan = plan_decoder(config, skip_channels, self.context_head.out_channels)
+        plan = plan_decoder(config, skip_channels, context_head.out_channels)
         self.decoder = Decoder(plan, config.generation)
         if not pretrained:
             xavier_init(self)

@@ -35,7 +35,7 @@ class Camera:
 
     def view(self, points: FloatArray) -> FloatArray:
         """Turn world points (N, 3) into camera coordinates (N, 3)."""
-        return (points - self.position) @ self.rotation.T
+        return np.asarray((points - self.position) @ self.rotation.T)
 
     def project(self, viewed: FloatArray) -> FloatArray:
         """Project camera coordinates (N, 3), all with z > 0, to pixels (N, 2)."""

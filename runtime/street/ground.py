@@ -86,4 +86,4 @@ def shadows(canvas: Canvas, things: list[Thing], top: int) -> FloatArray:
             viewed = clip_near(viewed[hull])
         pixels = np.rint((camera.project(viewed) - (0.0, top)) * SUBPIXELS).astype(np.int32)
         cv2.fillConvexPoly(mask, cv2.convexHull(pixels), 255, cv2.LINE_AA, SUBPIXEL_BITS)
-    return cv2.GaussianBlur(mask, (5, 5), 0) * np.float32(1 / 255)
+    return np.asarray(cv2.GaussianBlur(mask, (5, 5), 0) * np.float32(1 / 255))

@@ -68,17 +68,17 @@ def test_the_schedule_is_polynomial_and_adams_betas_are_the_papers(recipe, train
 
 
 def test_resume_goes_on_where_it_stopped(recipe, trained, tmp_path, monkeypatch):
-    """An interrupted training, resumed, ends with the weights of the unbroken one."""
     validate = SegmentationTraining.on_validation_epoch_end
 
-    def interrupt_after_first_epoch(self):
+    def interrupt_in_second_epoch(self):
         validate(self)
         if self.current_epoch == 1:
             raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(SegmentationTraining, "on_validation_epoch_end", interrupt_after_first_epoch)
-        fit(recipe, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(SegmentationTraining, "on_validation_epoch_end", interrupt_in_second_epoch)
+        with pytest.raises(KeyboardInterrupt):
+            fit(recipe, tmp_path)
     interrupted = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert interrupted["global_step"] == 2
     fit(recipe, tmp_path, resume=tmp_path / "last.ckpt")
