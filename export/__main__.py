@@ -28,7 +28,7 @@ def main() -> None:
 
     from export.bundle import export_bundle
 
-    with tqdm(total=5, bar_format="{desc:<40} {bar:20} {n_fmt}/{total_fmt}", leave=False) as bar:
+    with tqdm(total=5, bar_format="{desc:<40} {bar:20} {n_fmt}/{total_fmt}", leave=False, disable=None) as bar:
 
         def progress(step: str) -> None:
             bar.update(bool(bar.desc))

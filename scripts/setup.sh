@@ -12,7 +12,7 @@ setup() {
     [ -x "$uv" ] || python3 -m pip install --quiet --disable-pip-version-check --target .uv uv
   fi
   [ -x .venv/bin/python ] || "$uv" venv --quiet --python '>=3.11' .venv
-  "$uv" pip install --quiet --python .venv/bin/python --require-hashes -r "$lock"
+  "$uv" pip install --quiet --compile-bytecode --python .venv/bin/python --require-hashes -r "$lock"
   # OpenCV with a window needs the system's libGL, which a server or a container may lack.
   if ! .venv/bin/python -c 'import cv2' 2>/dev/null; then
     local version

@@ -31,7 +31,7 @@ def evaluate_on_street(
     height, width = size or config.input_size
     check_input_size(config, height, width)
     confusion = np.zeros((config.num_classes, config.num_classes), np.int64)
-    for seed in tqdm(street.HELD_OUT_SEEDS[:scenes], desc="evaluating", unit="scene", leave=False):
+    for seed in tqdm(street.HELD_OUT_SEEDS[:scenes], desc="evaluating", unit="scene", leave=False, disable=None):
         image, truth = tensors_from_scene(*street.render(seed, height=height, width=width))
         with torch.inference_mode():
             logits = model(normalise(image[None], config))

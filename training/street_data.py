@@ -17,7 +17,7 @@ class StreetScenes(Dataset[tuple[Tensor, Tensor]]):
     """Scenes of the given seeds, rendered once: pairs of image uint8 [3, H, W] RGB and labels uint8 [H, W]."""
 
     def __init__(self, seeds: range, height: int, width: int) -> None:
-        rendered = tqdm(seeds, desc="rendering street scenes", unit="scene", leave=False)
+        rendered = tqdm(seeds, desc="rendering street scenes", unit="scene", leave=False, disable=None)
         self.scenes = [street.render(seed, height=height, width=width) for seed in rendered]
 
     def __len__(self) -> int:
@@ -43,8 +43,9 @@ class AugmentedStreetScenes(StreetScenes):
         if _uniform() < 0.5:
             scale = _uniform(*self.resize_scale)
             size = (round(image.shape[1] * scale), round(image.shape[0] * scale))  # OpenCV's order: width, height
-            image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
-            labels = cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST)
+            smooth = cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC
+            image = np.asarray(cv2.resize(image, size, interpolation=smooth), np.uint8)
+            labels = np.asarray(cv2.resize(labels, size, interpolation=cv2.INTER_NEAREST), np.uint8)
         image, labels = _pad_and_crop(image, labels, self.crop_size)
         if _uniform() < 0.5:
             image, labels = image[:, ::-1], labels[:, ::-1]
