@@ -31,8 +31,8 @@ def main() -> None:
     with tqdm(total=5, bar_format="{desc:<40} {bar:20} {n_fmt}/{total_fmt}", leave=False, disable=None) as bar:
 
         def progress(step: str) -> None:
-            bar.update(bool(bar.desc))
             bar.set_description_str(step)
+            bar.update()
 
         export = export_bundle(
             arguments.checkpoint, arguments.out, size=arguments.size, logits=arguments.logits, progress=progress
