@@ -16,7 +16,7 @@ step "3/5  compare PyTorch and ONNX Runtime on held-out scenes"
 python -m runtime.parity "$out/bundle" --out "$out/parity"
 
 step "4/5  film a drive"
-python runtime/demo.py --model "$out/bundle" --source synthetic:1000100 --size 256x512 --frames 300 --sink "$out/demo.mp4"
+python runtime/demo.py --model "$out/bundle" --source synthetic:1000500 --size 256x512 --frames 300 --sink "$out/demo.mp4"
 
 step "5/5  contact sheet"
 python -m runtime.contact_sheet --model "$out/bundle" --out "$out/contact_sheet.png"
