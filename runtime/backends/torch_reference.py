@@ -58,7 +58,7 @@ def _load(path: Path) -> torch.nn.Module:
         import torch
     except ImportError:
         raise UserError(
-            "the torch backend needs PyTorch, which is not installed. Install it, or use --backend onnxruntime."
+            "the torch backend needs PyTorch, which is not installed. Run this where networks are exported."
         ) from None
     if not path.is_file():
         raise UserError(f"{path} does not exist. Give a bundle that scripts/export.sh wrote.")
