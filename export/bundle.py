@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -70,7 +71,7 @@ def export_bundle(
         progress("write the files")
         onnx.save(bare, folder / f"{info.name}.fp32.trt.onnx")
         onnx.save(attach_functions(bare), folder / f"{info.name}.fp32.onnx")
-        torch.export.save(_exported_reference(model, height, width), folder / TORCH_REFERENCE_NAME)
+        (folder / TORCH_REFERENCE_NAME).write_bytes(_reference(model, height, width))
         manifest = Manifest(
             info=info,
             checkpoint_sha256=sha256_of(checkpoint),
@@ -116,11 +117,12 @@ def label_agreement(bundle: Path) -> float:
     return float(np.mean([onnxruntime(image) == pytorch(image) for image in scenes]))
 
 
-def _exported_reference(model: HyperSeg, height: int, width: int) -> torch.export.ExportedProgram:
-    """Capture the unfolded network: input float32 [1, 3, H, W], normalised; output logits."""
-    image = torch.zeros(1, 3, height, width)
+def _reference(model: HyperSeg, height: int, width: int) -> bytes:
+    """Capture the unfolded network as a file: input float32 [1, 3, H, W], normalised; output logits."""
+    buffer = io.BytesIO()  # to a file, torch reports a full disk as one of its own errors
     with torch.no_grad():
-        return torch.export.export(model, (image,))
+        torch.export.save(torch.export.export(model, (torch.zeros(1, 3, height, width),)), buffer)
+    return buffer.getvalue()
 
 
 def _files_of_old_bundle(out: Path) -> set[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ FORMAT_VERSION = 1
 
 def save_model(model: HyperSeg, path: str | Path) -> None:
     """Write a checkpoint; it appears complete or not at all. Raises UserError if the file cannot be written."""
+    buffer = io.BytesIO()  # to a file, torch reports a full disk as one of its own errors
+    torch.save({"hyperseg": describe_model(model), "state_dict": model.state_dict()}, buffer)
     with replace_file(Path(path)) as aside:
-        torch.save({"hyperseg": describe_model(model), "state_dict": model.state_dict()}, aside)
+        aside.write_bytes(buffer.getbuffer())
 
 
 def describe_model(model: HyperSeg) -> dict[str, Any]:

@@ -77,6 +77,15 @@ def test_a_failure_half_way_leaves_the_old_bundle(checkpoint, exported, monkeypa
     assert list(exported.folder.parent.iterdir()) == [exported.folder]
 
 
+@pytest.mark.parametrize("limit", [1_000, 1_000_000, 2_000_000])  # the first file, an ONNX file, the PyTorch reference
+def test_a_full_disk_leaves_the_old_bundle(checkpoint, exported, file_size_limit, limit):
+    before = contents(exported.folder)
+    with file_size_limit(limit), pytest.raises(UserError, match=r"cannot write .* File too large"):
+        export_bundle(checkpoint, exported.folder, size=SIZE)
+    assert contents(exported.folder) == before
+    assert list(exported.folder.parent.iterdir()) == [exported.folder]
+
+
 def test_disagreement_with_pytorch_is_an_error_and_writes_nothing(checkpoint, tmp_path, monkeypatch):
     monkeypatch.setattr(bundle_module, "label_agreement", lambda _: 0.5)
     with pytest.raises(UserError, match="agrees with PyTorch on only 50"):
