@@ -14,6 +14,8 @@ from export.operators import attach_functions
 from runtime.bundle import ONNX_METADATA_KEY, ModelInfo
 from training.model import normalise
 
+pytestmark = pytest.mark.slow
+
 OPERATORS = {
     "voc-l": {"DPWConv": 2 + 4 * 3},
     "cityscapes-m": {"DPWConv": 3, "DPWInvertedResidual": 2},

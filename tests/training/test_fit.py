@@ -11,6 +11,8 @@ from training.fit import SegmentationTraining, fit
 from training.model import create_model
 from training.recipe import read_recipe
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def recipe():
