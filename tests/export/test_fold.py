@@ -30,7 +30,7 @@ def test_folded_equals_unfolded_and_dead_paths_are_dead(random_model, name, sign
 
 @pytest.mark.parametrize(
     ("name", "parameters"),
-    # down and up convolutions, and in_conv's rows that no level reads, with their biases (hyperseg.md 17)
+    # down and up convolutions, and in_conv's rows that no level reads, with their biases
     [
         ("cityscapes-m", 640 * 640 * 4 + 640 * 1280 + 2 * 640 + (640 - 416) * (1280 + 1)),
         ("camvid-s", 640 * 640 * 4 + 640 * 1280 + 2 * 640 + (640 - 448) * (1280 + 1)),

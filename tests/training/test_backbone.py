@@ -7,7 +7,7 @@ from training.backbone import FrozenPadConv2d, freeze_same_padding
 from training.model import create_model
 from training.variants import VARIANTS
 
-# (left, right, top, bottom) of the stride-2 convolutions, in order (hyperseg.md 3.2).
+# (left, right, top, bottom) of the stride-2 convolutions, in order.
 FROZEN = {
     "tf_efficientnet_b1": (240, [(0, 1, 0, 1), (0, 1, 0, 1), (1, 2, 1, 2), (0, 1, 0, 1), (2, 2, 2, 2)]),
     "tf_efficientnet_b3": (300, [(0, 1, 0, 1), (0, 1, 0, 1), (2, 2, 2, 2), (0, 1, 0, 1), (2, 2, 2, 2)]),

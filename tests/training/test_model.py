@@ -82,7 +82,7 @@ def test_legacy_context_head_replaces_the_bottom_and_ends_without_activation():
 
 
 def test_first_batchnorm_of_a_v1_level_counts_the_halo():
-    """Its statistics run over the windows: pixels at patch borders count two to four times (hyperseg.md 6.3)."""
+    """Its statistics run over the windows: pixels at patch borders count two to four times."""
     level = InvertedResidualLevel(LevelPlan(3, 6, 4, 3, mapper=0, weight_offset=0)).train()
     x, theta = torch.randn(2, 3, 8, 8), torch.zeros(2, level.plan.theta_size, 2, 2)
     theta[:, : 6 * 3] = torch.eye(6, 3).reshape(1, -1, 1, 1)  # hidden channel c is input channel c

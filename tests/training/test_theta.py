@@ -1,4 +1,4 @@
-"""The signal split against the published table (hyperseg.md 5.3) and the cases where the algorithms differ."""
+"""The signal split against the table of the published networks and the cases where the algorithms differ."""
 
 import pytest
 
