@@ -14,7 +14,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
-from torch.utils.data import DataLoader, RandomSampler
+from torch.utils.data import DataLoader, WeightedRandomSampler
 from torchmetrics.classification import MulticlassConfusionMatrix
 
 from runtime.errors import UserError, writing
@@ -52,14 +52,15 @@ class SegmentationTraining(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log the mean IoU over the whole set."""
         iou = iou_per_class(self.confusion.compute().cpu().numpy())
-        self.log("val/miou", float(iou.mean()), prog_bar=True)
+        self.log("val/miou", float(iou.mean()), prog_bar=True, sync_dist=True)
         self.confusion.reset()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         """Adam (0.5, 0.999); lr0 (1 - t/T)^p over the optimizer steps."""
         optimizer = torch.optim.Adam(self.parameters(), lr=self.recipe.learning_rate, betas=(0.5, 0.999))
+        steps = self.trainer.estimated_stepping_batches  # fewer than the recipe's where several GPUs share an epoch
         schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: max(0.0, 1 - step / self.recipe.steps) ** self.recipe.power
+            optimizer, lambda step: max(0.0, 1 - step / steps) ** self.recipe.power
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
@@ -122,7 +123,8 @@ def fit(
 def _loaders(recipe: Recipe) -> tuple[DataLoader[tuple[Tensor, Tensor]], DataLoader[tuple[Tensor, Tensor]]]:
     train = AugmentedStreetScenes(range(recipe.train_scenes), *recipe.scene_size, recipe.crop_size, recipe.resize_scale)
     held_out = StreetScenes(HELD_OUT_SEEDS[: recipe.val_scenes], *recipe.scene_size)
-    with_replacement = RandomSampler(train, replacement=True, num_samples=recipe.images_per_epoch)
+    # Lightning divides any sampler among several GPUs, but puts one without replacement in RandomSampler's place.
+    with_replacement = WeightedRandomSampler([1.0] * len(train), recipe.images_per_epoch)
     return (
         DataLoader(train, recipe.batch_size, sampler=with_replacement, drop_last=True),
         DataLoader(held_out, recipe.batch_size),

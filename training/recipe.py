@@ -35,7 +35,7 @@ class Recipe:
 
     @property
     def steps(self) -> int:
-        """Optimizer steps of the whole training; an incomplete last batch is dropped."""
+        """Optimizer steps of the whole training on one device; an incomplete last batch is dropped."""
         return self.epochs * (self.images_per_epoch // self.batch_size)
 
 

@@ -1,8 +1,11 @@
-from dataclasses import replace
+import subprocess
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
 import torch
+import yaml
 
 from runtime.errors import UserError
 from training import load_model, save_model
@@ -67,6 +70,19 @@ def test_the_schedule_is_polynomial_and_adams_betas_are_the_papers(recipe, train
     assert group["initial_lr"] == recipe.learning_rate
     assert group["lr"] == 0.0  # the last step has used up (1 - t/T)
     assert checkpoint["global_step"] == recipe.steps == 4
+
+
+def test_two_processes_share_an_epoch_and_its_schedule(recipe, tmp_path):
+    """Half the steps each, and the learning rate still ends at 0."""
+    config = tmp_path / "recipe.yaml"
+    settings = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()}
+    config.write_text(yaml.safe_dump(settings | {"images_per_epoch": 8}))
+    command = [sys.executable, "-m", "training", "fit", "--config", config, "--out", tmp_path, "--devices", "2"]
+    result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    checkpoint = torch.load(tmp_path / "last.ckpt", weights_only=True)
+    assert checkpoint["global_step"] == 2 * 8 // (2 * 2)
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == 0.0
 
 
 def test_resume_goes_on_where_it_stopped(recipe, trained, tmp_path, monkeypatch):
