@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 
+from runtime.data.data_set import LabelSet
 from runtime.errors import UserError
 from runtime.files import replace_file
 from training.model import HyperSeg
-from training.variants import HyperSegConfig, LabelSet
+from training.variants import HyperSegConfig
 
 FORMAT_VERSION = 1
 

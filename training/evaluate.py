@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from runtime import street
+from runtime.data.label_sets import CITYSCAPES
 from runtime.errors import UserError
 from runtime.metrics import confusion_matrix, iou_per_class
 from training.model import HyperSeg, normalise
 from training.street_data import tensors_from_scene
-from training.variants import CITYSCAPES, check_input_size
+from training.variants import check_input_size
 
 
 def evaluate_on_street(

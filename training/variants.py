@@ -10,7 +10,8 @@ from difflib import get_close_matches
 from itertools import product
 from typing import Literal
 
-from runtime import street
+from runtime.data.data_set import LabelSet
+from runtime.data.label_sets import CAMVID, CITYSCAPES, VOC
 from runtime.errors import UserError
 
 # v0_1: three dynamic convolutions over the whole map, which exchange hidden values between patches (HyperSeg-L, VOC).
@@ -19,15 +20,6 @@ Generation = Literal["v0_1", "v1"]
 # Which signal channels a level's weight mapper reads: every level from channel 0 (the published v1 checkpoints), or
 # consecutive parts as the paper has it.
 SignalOffsets = Literal["zero", "cumulative"]
-
-
-@dataclass(frozen=True)
-class LabelSet:
-    """Class names and RGB colours, by class index."""
-
-    name: str
-    classes: tuple[str, ...]
-    palette: tuple[tuple[int, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -65,25 +57,6 @@ class HyperSegConfig:
         """Height and width must be multiples of this: the grid (stride 32) is halved on the way to the context."""
         return 32 * 2 ** (self.context_levels - 1)
 
-
-CITYSCAPES = LabelSet("cityscapes", street.CLASSES, street.PALETTE)
-
-CAMVID = LabelSet(
-    "camvid",
-    ("sky", "building", "column-pole", "road", "sidewalk", "tree", "sign-symbol", "fence", "car", "pedestrian",
-     "bicyclist", "void"),
-    ((128, 128, 128), (128, 0, 0), (192, 192, 128), (128, 64, 128), (0, 0, 192), (128, 128, 0), (192, 128, 128),
-     (64, 64, 128), (64, 0, 128), (64, 64, 0), (0, 128, 192), (0, 0, 0)),
-)  # fmt: skip
-
-VOC = LabelSet(
-    "voc",
-    ("background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow",
-     "dining table", "dog", "horse", "motorbike", "person", "potted plant", "sheep", "sofa", "train", "tv/monitor"),
-    ((0, 0, 0), (128, 0, 0), (0, 128, 0), (128, 128, 0), (0, 0, 128), (128, 0, 128), (0, 128, 128), (128, 128, 128),
-     (64, 0, 0), (192, 0, 0), (64, 128, 0), (192, 128, 0), (64, 0, 128), (192, 0, 128), (64, 128, 128),
-     (192, 128, 128), (0, 64, 0), (128, 64, 0), (0, 192, 0), (128, 192, 0), (0, 64, 128)),
-)  # fmt: skip
 
 VARIANTS: dict[str, HyperSegConfig] = {
     config.name: config
