@@ -21,16 +21,24 @@ class LabelSet:
 
 
 class DataSet(Protocol):
-    """The labelled images of one split. ``name`` says data set, split and protocol, as a report prints it."""
+    """The labelled images of one split."""
 
-    name: str
-    labels: LabelSet
+    @property
+    def name(self) -> str:
+        """Data set, split and protocol in words, as a report prints them."""
+
+    @property
+    def labels(self) -> LabelSet:
+        """The classes of the labels."""
 
     def __len__(self) -> int:
         """Count the images."""
 
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return an image, uint8 RGB [H, W, 3], and its labels, uint8 [H, W]: class indices, or IGNORE."""
+        """Return an image, uint8 RGB [H, W, 3], and its labels, uint8 [H, W]: class indices, or IGNORE.
+
+        Both are the caller's to write on. Raises UserError for a file that cannot be read.
+        """
 
     def stem(self, index: int) -> str:
         """Return the image's name without folder and ending, for files made from it."""
