@@ -27,6 +27,8 @@ def drop_dead_paths(folded: HyperSeg) -> tuple[HyperSeg, list[Dropped]]:
     so the whole context path goes.
     """
     model = deepcopy(folded)
+    if not model.config.dynamic:
+        return model, []
     head = cast(ContextHead | LegacyContextHead, model.context_head)
     channels_read = model.decoder.plan.signal_channels_read
     dropped = []

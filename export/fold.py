@@ -14,6 +14,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 from export import operators
 from training import HyperSeg
 from training.decoder import HiddenHaloLevel, InvertedResidualLevel, PointwiseLevel, hidden_channels, weight_offsets
+from training.regular_decoder import RegularDecoder
 from training.theta import LevelPlan
 
 TrainedLevel = PointwiseLevel | InvertedResidualLevel
@@ -27,6 +28,9 @@ def fold_batchnorm(model: HyperSeg) -> HyperSeg:
     folded = deepcopy(model).eval()
     fold_static(folded.backbone)
     fold_static(folded.context_head)
+    if isinstance(folded.decoder, RegularDecoder):
+        fold_static(folded.decoder)
+        return folded
     levels, mappers = folded.decoder.levels, cast(Sequence[nn.Conv2d], folded.decoder.mappers)
     for index, level in enumerate(cast(Sequence[TrainedLevel], levels)):
         plan, mapper = level.plan, mappers[level.plan.mapper]

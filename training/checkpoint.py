@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from dataclasses import asdict, fields
+from dataclasses import MISSING, asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +12,8 @@ import torch
 from runtime.data.data_set import LabelSet
 from runtime.errors import UserError
 from runtime.files import replace_file
+from training.config import HyperSegConfig
 from training.model import HyperSeg
-from training.variants import HyperSegConfig
 
 FORMAT_VERSION = 1
 
@@ -74,9 +74,10 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
 
 
 def _config(values: dict[str, Any]) -> HyperSegConfig:
-    known = {field.name for field in fields(HyperSegConfig)}
-    if values.keys() != known:
-        raise UserError(f"the checkpoint's config does not match this code in {sorted(values.keys() ^ known)}.")
+    known = {field.name: field for field in fields(HyperSegConfig)}
+    missing = {name for name, field in known.items() if field.default is MISSING} - values.keys()
+    if differing := missing | (values.keys() - known.keys()):
+        raise UserError(f"the checkpoint's config does not match this code in {sorted(differing)}.")
     return HyperSegConfig(**(values | {"labels": LabelSet(**values["labels"])}))
 
 

@@ -6,25 +6,29 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from training.config import HyperSegConfig
 from training.dpwconv import dpwconv, merge_patches, patch_conv, patch_weights, patch_windows
+from training.recompute import call
 from training.theta import DecoderPlan, LevelPlan
-from training.variants import Generation
 
 
 class Decoder(nn.Module):
     """Skip maps, coarse to fine, and the signal [N, C, Nh, Nw] to logits at the finest skip map's size.
 
-    The signal's grid is the patch grid of every level.
+    The signal's grid is the patch grid of every level, unless the config has a coarser one.
     """
 
-    def __init__(self, plan: DecoderPlan, generation: Generation) -> None:
+    def __init__(self, plan: DecoderPlan, config: HyperSegConfig) -> None:
         super().__init__()
         self.plan = plan
+        self.grid = config.grid
+        self.positions = config.positions
+        self.recompute = False
         self.mappers = nn.ModuleList(
             nn.Conv2d(mapper.signal_channels, mapper.out_channels, 1, groups=mapper.groups, bias=False)
             for mapper in plan.mappers
         )
-        inverted_residual = InvertedResidualLevel if generation == "v1" else HiddenHaloLevel
+        inverted_residual = InvertedResidualLevel if config.generation == "v1" else HiddenHaloLevel
         self.levels = nn.ModuleList(
             PointwiseLevel(level) if level.hidden_channels is None else inverted_residual(level)
             for level in plan.levels
@@ -32,29 +36,35 @@ class Decoder(nn.Module):
 
     def forward(self, skips: list[Tensor], signal: Tensor) -> Tensor:
         """Map the signal to theta, then run the levels from coarse to fine."""
+        if self.grid is not None:
+            signal = F.avg_pool2d(signal, (signal.shape[-2] // self.grid, signal.shape[-1] // self.grid))
         thetas = [
             mapper(signal[:, plan.signal_offset : plan.signal_offset + plan.signal_channels])
             for mapper, plan in zip(self.mappers, self.plan.mappers, strict=True)
         ]
         x = None
         for level, plan, skip in zip(self.levels, self.plan.levels, skips, strict=True):
-            x = level(level_input(skip, x), thetas[plan.mapper])
+            maps = level_input(skip, x, self.positions)
+            x = call(level, maps, thetas[plan.mapper], recompute=self.recompute)
         assert x is not None
         return x
 
 
-def level_input(skip: Tensor, previous: Tensor | None) -> Tensor:
-    """Stack [x, y, skip map, upsampled previous level]: [N, 2 + C + C', H, W].
+def level_input(skip: Tensor, previous: Tensor | None, positions: bool = True) -> Tensor:
+    """Stack [x, y, skip map, upsampled previous level]: [N, 2 + C + C', H, W]; x and y only with ``positions``.
 
     x runs from -1 to 1 along the width, y along the height, end points included.
     """
+    maps = [skip] if previous is None else [skip, upsample_to(previous, skip)]
+    return torch.cat([coordinates(skip), *maps] if positions else maps, 1)
+
+
+def coordinates(skip: Tensor) -> Tensor:
+    """The x and y position of each pixel of [N, C, H, W]: [N, 2, H, W]."""
     n, _, height, width = skip.shape
     x = torch.linspace(-1, 1, width, dtype=skip.dtype, device=skip.device).expand(1, 1, height, width)
     y = torch.linspace(-1, 1, height, dtype=skip.dtype, device=skip.device).view(-1, 1).expand(1, 1, height, width)
-    coordinates = torch.cat([x, y], 1).expand(n, -1, -1, -1)
-    if previous is None:
-        return torch.cat([coordinates, skip], 1)
-    return torch.cat([coordinates, skip, upsample_to(previous, skip)], 1)
+    return torch.cat([x, y], 1).expand(n, -1, -1, -1)
 
 
 def upsample_to(x: Tensor, target: Tensor) -> Tensor:

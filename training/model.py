@@ -6,10 +6,12 @@ import torch
 from torch import Tensor, nn
 
 from training.backbone import Backbone, xavier_init
+from training.config import HyperSegConfig, SignalOffsets, check_input_size
 from training.context_head import ContextHead, LegacyContextHead
 from training.decoder import Decoder, upsample_to
+from training.regular_decoder import RegularDecoder
 from training.theta import plan_decoder
-from training.variants import HyperSegConfig, SignalOffsets, check_input_size, variant
+from training.variants import variant
 
 
 class HyperSeg(nn.Module):
@@ -28,10 +30,18 @@ class HyperSeg(nn.Module):
         self.context_head: nn.Module = context_head
         # A decoder with a level more than the backbone has skip maps reads the image itself last.
         skip_channels = [*reversed(self.backbone.skip_channels), 3][: len(config.kernel_sizes)]
-        plan = plan_decoder(config, skip_channels, context_head.out_channels)
-        self.decoder = Decoder(plan, config.generation)
+        self.decoder: Decoder | RegularDecoder
+        if config.dynamic:
+            self.decoder = Decoder(plan_decoder(config, skip_channels, context_head.out_channels), config)
+        else:
+            skip_channels[0] += context_head.out_channels
+            self.decoder = RegularDecoder(plan_decoder(config, skip_channels, 0), config)
         if not pretrained:
             xavier_init(self)
+
+    def recompute_in_backward(self) -> None:
+        """Train in less memory and more time: keep only the inputs of the backbone's blocks and decoder's levels."""
+        self.backbone.trunk.recompute = self.decoder.recompute = True
 
     def forward(self, image: Tensor) -> Tensor:
         """Return the logits at the image's size."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil, floor
 
-from training.variants import Generation, HyperSegConfig
+from training.config import Generation, HyperSegConfig
 
 COORDINATES = 2  # each level sees the x and y position of every pixel beside its skip map
 
@@ -59,13 +59,17 @@ class DecoderPlan:
 
 
 def plan_decoder(config: HyperSegConfig, skip_channels: list[int], signal_channels: int) -> DecoderPlan:
-    """Lay out the decoder over skip maps (coarse to fine, the image last where a level reads it)."""
+    """Lay out the decoder over skip maps (coarse to fine, the image last where a level reads it).
+
+    A decoder of regular convolutions has no mappers.
+    """
     num_levels = len(config.kernel_sizes)
     out_channels = (*config.level_channels, config.num_classes)
     unified = range((config.unify_level or num_levels) - 1, num_levels)
     levels: list[LevelPlan] = []
     for index in range(num_levels):
-        in_channels = COORDINATES + skip_channels[index] + (out_channels[index - 1] if index else 0)
+        previous = out_channels[index - 1] if index else 0
+        in_channels = (COORDINATES if config.positions else 0) + skip_channels[index] + previous
         kernel_size = config.kernel_sizes[index]
         levels.append(
             LevelPlan(
@@ -77,6 +81,8 @@ def plan_decoder(config: HyperSegConfig, skip_channels: list[int], signal_channe
                 weight_offset=sum(levels[shared].theta_size for shared in unified if shared < index),
             )
         )
+    if not config.dynamic:
+        return DecoderPlan(tuple(levels), mappers=())
     theta_sizes = [0] * (unified.start + 1)
     for level in levels:
         theta_sizes[level.mapper] += level.theta_size

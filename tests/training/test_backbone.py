@@ -1,52 +1,16 @@
 import pytest
-import timm
 import torch
 from torch import nn
 
-from training.backbone import FrozenPadConv2d, freeze_same_padding
 from training.model import create_model
 from training.variants import VARIANTS
 
-# (left, right, top, bottom) of the stride-2 convolutions, in order.
-FROZEN = {
-    "tf_efficientnet_b1": (240, [(0, 1, 0, 1), (0, 1, 0, 1), (1, 2, 1, 2), (0, 1, 0, 1), (2, 2, 2, 2)]),
-    "tf_efficientnet_b3": (300, [(0, 1, 0, 1), (0, 1, 0, 1), (2, 2, 2, 2), (0, 1, 0, 1), (2, 2, 2, 2)]),
-}
 
-
-@pytest.mark.parametrize("name", FROZEN)
-def test_padding_is_frozen_at_the_training_size(name):
-    size, sides = FROZEN[name]
-    with torch.device("meta"):
-        trunk = timm.create_model(name)
-        freeze_same_padding(trunk, size)
-    frozen = [module for module in trunk.modules() if isinstance(module, FrozenPadConv2d)]
-    assert [conv.sides for conv in frozen] == sides
-    assert all(conv.stride == (2, 2) for conv in frozen)
-
-
-def test_frozen_padding_equals_timm_at_the_training_size_and_only_there():
-    torch.manual_seed(0)
-    trunk, frozen = timm.create_model("tf_efficientnet_b1").eval(), timm.create_model("tf_efficientnet_b1").eval()
-    for module in trunk.modules():  # random statistics, so that values stay of order 1
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.data.uniform_(0.5, 1.5)
-            module.running_mean.normal_(0, 0.1)
-    frozen.load_state_dict(trunk.state_dict())
-    freeze_same_padding(frozen, 240)
-    with torch.no_grad():
-        native, other = torch.randn(1, 3, 240, 240), torch.randn(1, 3, 128, 128)
-        native_map, other_map = trunk.forward_features(native), trunk.forward_features(other)
-        assert torch.equal(frozen.forward_features(native), native_map)
-        difference = (frozen.forward_features(other) - other_map).abs().max() / other_map.abs().max()
-        assert difference > 0.01
-
-
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", [*VARIANTS, "cityscapes-m-pspnet18"])
 def test_batchnorm_constants(name):
     with torch.device("meta"):
         model = create_model(name)
-    config = VARIANTS[name]
+    config = model.config
     for path, module in model.named_modules():
         if isinstance(module, nn.BatchNorm2d):
             in_backbone = path.startswith("backbone.")
@@ -62,3 +26,18 @@ def test_skip_maps_of_cityscapes_m():
         (2, 16, 64, 128), (2, 6, 32, 64), (2, 10, 16, 32), (2, 28, 8, 16), (2, 80, 4, 8)
     ]  # fmt: skip
     assert head.shape == (2, 1280, 4, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "head_channels"),
+    [("cityscapes-m-resnet18", 1280), ("cityscapes-m-pspnet18", 1280), ("cityscapes-m-pspnet50", 2048)],
+)
+def test_skip_maps_of_the_resnets(name, head_channels):
+    with torch.device("meta"):
+        backbone = create_model(name).backbone
+        skips, head = backbone(torch.empty(2, 3, 128, 256))
+    widths = [64, 256, 512, 1024, 2048] if "50" in name else [64, 64, 128, 256, 512]
+    assert [tuple(skip.shape[1:]) for skip in skips] == [
+        (width // 4, 64 // 2**level, 128 // 2**level) for level, width in enumerate(widths)
+    ]
+    assert head.shape == (2, head_channels, 4, 8), "no dilation: the head is at stride 32"
