@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from training.config import HyperSegConfig, legal_sizes
 from training.model import HyperSeg
-from training.variants import HyperSegConfig, legal_sizes
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Description:
     classes: int
     input_size: tuple[int, int]  # height, width
     parameters: int
+    mapper_parameters: int  # of them in the weight mappers, which turn the signal into theta
     multiply_accumulates: int  # of all convolutions, the dynamic ones included
     theta_sizes: list[int]  # dynamic weights per patch, level by level, coarse to fine
     signal_split: list[int]  # signal channels each weight mapper reads
@@ -30,9 +31,19 @@ class Description:
 
 def describe(config: HyperSegConfig) -> Description:
     """Count a variant without allocating it: the model and its input live on the meta device."""
+    return describe_model(meta_model(config))
+
+
+def meta_model(config: HyperSegConfig) -> HyperSeg:
+    """Build a variant on the meta device, where tensors have shapes but no values."""
     with torch.device("meta"):
-        model = HyperSeg(config).eval()
-        image = torch.empty(1, 3, *config.input_size)
+        return HyperSeg(config).eval()
+
+
+def describe_model(model: HyperSeg) -> Description:
+    """Count a model on the meta device by one forward pass."""
+    config = model.config
+    image = torch.empty(1, 3, *config.input_size, device="meta")
     with FlopCounterMode(display=False) as counter, torch.inference_mode():
         model(image)
     plan = model.decoder.plan
@@ -42,6 +53,7 @@ def describe(config: HyperSegConfig) -> Description:
         classes=config.num_classes,
         input_size=config.input_size,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
+        mapper_parameters=sum(mapper.out_channels * mapper.signal_channels // mapper.groups for mapper in plan.mappers),
         multiply_accumulates=counter.get_total_flops() // 2,
         theta_sizes=[level.theta_size for level in plan.levels],
         signal_split=[mapper.signal_channels for mapper in plan.mappers],
@@ -58,7 +70,7 @@ def format_description(description: Description) -> str:
         "input (height x width)": f"{height} x {width}, {description.classes} classes",
         "legal sizes": description.legal_sizes,
         "backbone": description.backbone,
-        "parameters": f"{description.parameters:,}",
+        "parameters": f"{description.parameters:,}, of them {description.mapper_parameters:,} in the weight mappers",
         "multiply-accumulates": f"{description.multiply_accumulates / 1e9:.3f} G, dynamic convolutions included",
         "theta per patch": " ".join(f"{size:,}" for size in description.theta_sizes),
         "signal channels": " ".join(map(str, description.signal_split)),

@@ -3,49 +3,74 @@
 from __future__ import annotations
 
 import logging
+import time
 import warnings
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import lightning
+import numpy as np
 import torch
-from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
+from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor
-from torch.utils.data import DataLoader, WeightedRandomSampler
 from torchmetrics.classification import MulticlassConfusionMatrix
 
+from runtime.data.data_set import IGNORE, LabelSet
 from runtime.errors import UserError, writing
 from runtime.metrics import iou_per_class
-from runtime.street import HELD_OUT_SEEDS
 from training import losses
 from training.checkpoint import describe_model, read_checkpoint
-from training.model import create_model, normalise
+from training.config import check_input_size
+from training.loading import Batch, RecipeData
+from training.model import HyperSeg, normalise
 from training.recipe import Recipe
-from training.street_data import AugmentedStreetScenes, StreetScenes
-from training.variants import check_input_size, variant
+from training.variants import variant
 
 
 class SegmentationTraining(lightning.LightningModule):
-    """One HyperSeg and the recipe that trains it; batches are uint8 images [N, 3, H, W] and labels [N, H, W]."""
+    """One HyperSeg and the recipe that trains it to predict ``labels``; ``data`` says what it is trained on."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, labels: LabelSet, data: str) -> None:
         super().__init__()
         self.recipe = recipe
-        self.model = create_model(recipe.variant, signal_offsets=recipe.signal_offsets, pretrained=recipe.pretrained)
-        self.model.training_data = f"street, {recipe.train_scenes} scenes"
+        config = replace(variant(recipe.variant, recipe.signal_offsets), labels=labels)
+        self.model = HyperSeg(config, recipe.pretrained)
+        self.model.training_data = data
+        if recipe.recompute:
+            self.model.recompute_in_backward()
+        if recipe.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        if recipe.compile:
+            self.model.compile()
         self.loss = getattr(losses, recipe.loss)
-        self.confusion = MulticlassConfusionMatrix(self.model.config.num_classes, ignore_index=losses.IGNORE_INDEX)
+        self.confusion = MulticlassConfusionMatrix(config.num_classes, ignore_index=IGNORE)
 
-    def training_step(self, batch: tuple[Tensor, Tensor]) -> Tensor:
+    def on_train_epoch_start(self) -> None:
+        """Start the clock."""
+        self.epoch_start = time.perf_counter()
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Seed what is random in the network, so that a step after an interruption is as it would have been without."""
+        words = np.random.SeedSequence((self.recipe.seed, self.global_step, self.global_rank)).generate_state(1)
+        torch.manual_seed(int(words[0]))
+
+    def training_step(self, batch: Batch) -> Tensor:
         """Return the loss of a batch."""
         loss = self.loss(self._logits(batch[0]), batch[1].long())
         self.log("train/loss", loss, prog_bar=True)
         return loss
 
-    def validation_step(self, batch: tuple[Tensor, Tensor]) -> None:
+    def on_validation_epoch_start(self) -> None:
+        """Log how fast the epoch was trained, loading included, and the most memory the GPU has held."""
+        images = self.recipe.steps_per_epoch * self.recipe.batch_size
+        self.log("train/images_per_second", images / (time.perf_counter() - self.epoch_start), prog_bar=True)
+        if torch.cuda.is_available():
+            self.log("train/gpu_memory_gib", torch.cuda.max_memory_allocated() / 2**30, prog_bar=True)
+
+    def validation_step(self, batch: Batch) -> None:
         """Add a batch to the confusion matrix."""
         self.confusion.update(self._logits(batch[0]).argmax(1), batch[1].long())
 
@@ -56,26 +81,28 @@ class SegmentationTraining(lightning.LightningModule):
         self.confusion.reset()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
-        """Adam (0.5, 0.999); lr0 (1 - t/T)^p over the optimizer steps."""
-        optimizer = torch.optim.Adam(self.parameters(), lr=self.recipe.learning_rate, betas=(0.5, 0.999))
-        steps = self.trainer.estimated_stepping_batches  # fewer than the recipe's where several GPUs share an epoch
-        schedule = torch.optim.lr_scheduler.LambdaLR(
-            optimizer, lambda step: max(0.0, 1 - step / steps) ** self.recipe.power
-        )
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        """Adam (0.5, 0.999); lr0 (1 - t/T)^p over optimizer steps or epochs."""
+        recipe = self.recipe
+        optimizer = torch.optim.Adam(self.parameters(), lr=recipe.learning_rate, betas=(0.5, 0.999))
+        end = recipe.epochs * (recipe.steps_per_epoch if recipe.schedule == "step" else 1)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: max(0.0, 1 - t / end) ** recipe.power)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": recipe.schedule}}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Make Lightning's file a checkpoint of ours too."""
         checkpoint["hyperseg"] = describe_model(self.model) | {"recipe": asdict(self.recipe)}
 
     def _logits(self, images: Tensor) -> Tensor:
-        return self.model(normalise(images, self.model.config))
+        x = normalise(images, self.model.config)
+        return self.model(x.contiguous(memory_format=torch.channels_last) if self.recipe.channels_last else x)
 
 
 def fit(
     recipe: Recipe,
     out: Path,
     *,
+    data_root: Path | None = None,
+    workers: int = 0,
     resume: Path | None = None,
     precision: str | None = None,
     devices: str = "auto",
@@ -84,20 +111,24 @@ def fit(
 ) -> Path:
     """Train and return the best checkpoint, ``out/best.ckpt``; ``out`` also gets last.ckpt and TensorBoard logs.
 
-    ``resume`` goes on from a last.ckpt of the same recipe. ``precision``, ``devices``, ``num_nodes`` and ``strategy``
-    are Lightning's; mixed FP16 is the default on a GPU.
+    ``data_root`` is the data set's folder and ``workers`` the processes that load it. ``resume`` goes on from a
+    last.ckpt of the same recipe; on one kind of machine the weights come out as without the interruption.
+    ``precision``, ``devices``, ``num_nodes`` and ``strategy`` are Lightning's; mixed FP16 is the default on a GPU.
     """
-    for size in (recipe.crop_size, recipe.scene_size):
-        check_input_size(variant(recipe.variant), *size)
+    check_input_size(variant(recipe.variant), *recipe.crop_size)
     if resume is not None:
         _check_same_recipe(read_checkpoint(resume), recipe, resume)
+    data = RecipeData(recipe, data_root, workers)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     _quieten()
-    lightning.seed_everything(recipe.seed, workers=True, verbose=False)
-    training = SegmentationTraining(recipe)
+    torch.manual_seed(recipe.seed)
+    training = SegmentationTraining(recipe, data.train.labels, data.train.name)
     best = ModelCheckpoint(out, "best", monitor="val/miou", mode="max", enable_version_counter=False)
     last = ModelCheckpoint(out, "last", enable_version_counter=False)
+    callbacks: list[Callback] = [best, last, LearningRateMonitor(recipe.schedule)]
+    if recipe.ema_decay is not None:
+        callbacks.append(EMAWeightAveraging(decay=recipe.ema_decay))
     has_gpu = torch.cuda.is_available()
     trainer = lightning.Trainer(
         max_epochs=recipe.epochs,
@@ -105,30 +136,21 @@ def fit(
         devices=devices,
         num_nodes=num_nodes,
         strategy=strategy,
-        callbacks=[best, last, LearningRateMonitor("step")],
+        callbacks=callbacks,
         logger=TensorBoardLogger(out, name="logs", version=""),
         log_every_n_steps=10,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         benchmark=has_gpu,
+        sync_batchnorm=recipe.sync_batchnorm,
+        use_distributed_sampler=False,  # RecipeData shares the images out itself
     )
     try:
         with writing(out):
-            trainer.fit(training, *_loaders(recipe), ckpt_path=resume, weights_only=True)
+            trainer.fit(training, data, ckpt_path=resume, weights_only=True)
     except SystemExit as stopped:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from stopped
     return Path(best.best_model_path)
-
-
-def _loaders(recipe: Recipe) -> tuple[DataLoader[tuple[Tensor, Tensor]], DataLoader[tuple[Tensor, Tensor]]]:
-    train = AugmentedStreetScenes(range(recipe.train_scenes), *recipe.scene_size, recipe.crop_size, recipe.resize_scale)
-    held_out = StreetScenes(HELD_OUT_SEEDS[: recipe.val_scenes], *recipe.scene_size)
-    # Lightning divides any sampler among several GPUs, but puts one without replacement in RandomSampler's place.
-    with_replacement = WeightedRandomSampler([1.0] * len(train), recipe.images_per_epoch)
-    return (
-        DataLoader(train, recipe.batch_size, sampler=with_replacement, drop_last=True),
-        DataLoader(held_out, recipe.batch_size),
-    )
 
 
 def _check_same_recipe(checkpoint: dict[str, Any], recipe: Recipe, path: Path) -> None:
