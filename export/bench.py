@@ -27,9 +27,9 @@ from runtime.arguments import positive_int
 from runtime.errors import run_command
 from runtime.segmenter import Segmenter
 from training import HyperSeg
-from training.config import HyperSegConfig
-from training.model import normalise
-from training.variants import VARIANTS, variant
+from training.network.config import HyperSegConfig
+from training.network.model import normalise
+from training.network.variants import VARIANTS, variant
 
 UNTIMED_CALLS, TIMED_CALLS = 3, 5
 

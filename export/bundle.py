@@ -23,7 +23,7 @@ from runtime.errors import UserError
 from runtime.files import replace_folder, sha256_of
 from runtime.segmenter import Segmenter
 from training import HyperSeg, load_model
-from training.config import HyperSegConfig, check_input_size
+from training.network.config import HyperSegConfig, check_input_size
 
 # Round-off moves the arg max only where two classes are within it of each other: about one pixel in 100,000.
 MIN_LABEL_AGREEMENT = 0.999

@@ -9,7 +9,7 @@ from typing import cast
 from torch import nn
 
 from training import HyperSeg
-from training.context_head import ContextHead, LegacyContextHead
+from training.network.context_head import ContextHead, LegacyContextHead
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,15 @@ from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from export import operators
 from training import HyperSeg
-from training.decoder import HiddenHaloLevel, InvertedResidualLevel, PointwiseLevel, hidden_channels, weight_offsets
-from training.regular_decoder import RegularDecoder
-from training.theta import LevelPlan
+from training.network.decoder import (
+    HiddenHaloLevel,
+    InvertedResidualLevel,
+    PointwiseLevel,
+    hidden_channels,
+    weight_offsets,
+)
+from training.network.regular_decoder import RegularDecoder
+from training.network.theta import LevelPlan
 
 TrainedLevel = PointwiseLevel | InvertedResidualLevel
 

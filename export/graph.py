@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from export import operators
 from runtime.bundle import ONNX_METADATA_KEY, ModelInfo
 from training import HyperSeg
-from training.model import normalise
+from training.network.model import normalise
 
 OPSET = 20
 

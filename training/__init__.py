@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from training.checkpoint import load_model, save_model
-    from training.model import HyperSeg, create_model
+    from training.network.model import HyperSeg, create_model
 
 __all__ = ["HyperSeg", "create_model", "load_model", "save_model"]
 
@@ -16,5 +16,5 @@ def __getattr__(name: str) -> Any:
     """Import on first use, so that `--help` and a mistyped argument need not wait for torch."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "training.checkpoint" if name in ("load_model", "save_model") else "training.model"
+    module = "training.checkpoint" if name in ("load_model", "save_model") else "training.network.model"
     return getattr(import_module(module), name)

@@ -9,10 +9,15 @@ import sys
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runtime.arguments import image_size, positive_int
 from runtime.data.catalogue import DATA_SETS
 from runtime.errors import run_command
+
+if TYPE_CHECKING:
+    from training import HyperSeg
+    from training.evaluate import Evaluation
 
 
 def main() -> None:
@@ -45,6 +50,7 @@ def main() -> None:
     add_data_root(command)
     add_workers(command)
     command.add_argument("--steps", type=positive_int, default=5, help="timed steps (default: %(default)s)")
+    command.add_argument("--batch-size", type=positive_int, metavar="N", help="default: the recipe's")
     command.set_defaults(run=run_bench)
 
     command = commands.add_parser("import-official", help="make a checkpoint from a published .pth file")
@@ -95,8 +101,17 @@ def add_workers(command: argparse.ArgumentParser) -> None:
     """Add --workers."""
     default = min(8, len(os.sched_getaffinity(0)))
     command.add_argument(
-        "--workers", type=int, default=default, metavar="N", help="processes that load images (default: %(default)s)"
+        "--workers",
+        type=worker_count,
+        default=default,
+        metavar="N",
+        help="processes that load images (default: %(default)s)",
     )
+
+
+def worker_count(text: str) -> int:
+    """Read a whole number, 0 for loading in the training process itself."""
+    return 0 if text == "0" else positive_int(text)
 
 
 def scale_list(text: str) -> tuple[float, ...]:
@@ -113,8 +128,8 @@ def scale_list(text: str) -> tuple[float, ...]:
 def run_describe(arguments: argparse.Namespace) -> None:
     """Print what the variants cost, or how that compares with the paper."""
     from training.describe import describe, format_description
+    from training.network.variants import VARIANTS, variant
     from training.paper import compare_with_paper, format_comparison
-    from training.variants import VARIANTS, variant
 
     if arguments.paper:
         rows = compare_with_paper()
@@ -131,8 +146,8 @@ def run_describe(arguments: argparse.Namespace) -> None:
 def run_fit(arguments: argparse.Namespace) -> None:
     """Train, then say where the checkpoint is."""
     from training.fit import fit
+    from training.network.variants import variant
     from training.recipe import read_recipe
-    from training.variants import variant
 
     recipe = read_recipe(arguments.config)
     if arguments.variant:
@@ -157,7 +172,14 @@ def run_bench(arguments: argparse.Namespace) -> None:
     from training.recipe import read_recipe
 
     recipe = read_recipe(arguments.config)
-    print(format_bench(bench(recipe, arguments.data_root, workers=arguments.workers, steps=arguments.steps)))
+    result = bench(
+        recipe,
+        arguments.data_root,
+        workers=arguments.workers,
+        steps=arguments.steps,
+        batch_size=arguments.batch_size,
+    )
+    print(format_bench(result))
 
 
 def run_import_official(arguments: argparse.Namespace) -> None:
@@ -204,7 +226,9 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
         add_to_results(arguments, model, evaluation, size, device)
 
 
-def add_to_results(arguments, model, evaluation, size, device) -> None:
+def add_to_results(
+    arguments: argparse.Namespace, model: HyperSeg, evaluation: Evaluation, size: tuple[int, int], device: str
+) -> None:
     """Measure the network's speed and add it, its size and its accuracy to the results file."""
     from runtime.files import sha256_of
     from training.describe import describe

@@ -12,8 +12,8 @@ import torch
 from runtime.data.data_set import LabelSet
 from runtime.errors import UserError
 from runtime.files import replace_file
-from training.config import HyperSegConfig
-from training.model import HyperSeg
+from training.network.config import HyperSegConfig
+from training.network.model import HyperSeg
 
 FORMAT_VERSION = 1
 

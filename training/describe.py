@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from training.config import HyperSegConfig, legal_sizes
-from training.model import HyperSeg
+from training.network.config import HyperSegConfig, legal_sizes
+from training.network.model import HyperSeg
 
 
 @dataclass(frozen=True)

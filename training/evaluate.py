@@ -22,8 +22,8 @@ from runtime.data.label_sets import CITYSCAPES, VOC
 from runtime.errors import UserError
 from runtime.files import replace_file
 from runtime.metrics import confusion_matrix, iou_per_class
-from training.config import HyperSegConfig, check_input_size, nearest_legal_sizes
-from training.model import HyperSeg, normalise
+from training.network.config import HyperSegConfig, check_input_size, nearest_legal_sizes
+from training.network.model import HyperSeg, normalise
 from training.speed import inference_on
 
 Size = tuple[int, int]  # height, width in pixels

@@ -7,7 +7,7 @@ import time
 import warnings
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning
 import numpy as np
@@ -23,11 +23,11 @@ from runtime.errors import UserError, writing
 from runtime.metrics import iou_per_class
 from training import losses
 from training.checkpoint import describe_model, read_checkpoint
-from training.config import check_input_size
 from training.loading import Batch, RecipeData
-from training.model import HyperSeg, normalise
+from training.network.config import check_input_size
+from training.network.model import HyperSeg, normalise
+from training.network.variants import variant
 from training.recipe import Recipe
-from training.variants import variant
 
 
 class SegmentationTraining(lightning.LightningModule):
@@ -58,9 +58,14 @@ class SegmentationTraining(lightning.LightningModule):
         torch.manual_seed(int(words[0]))
 
     def training_step(self, batch: Batch) -> Tensor:
-        """Return the loss of a batch."""
-        loss = self.loss(self._logits(batch[0]), batch[1].long())
+        """Return the loss of a batch, and log it."""
+        loss = self.batch_loss(batch)
         self.log("train/loss", loss, prog_bar=True)
+        return loss
+
+    def batch_loss(self, batch: Batch) -> Tensor:
+        """Return the recipe's loss on a batch."""
+        loss: Tensor = self.loss(self._logits(batch[0]), batch[1].long())
         return loss
 
     def on_validation_epoch_start(self) -> None:
@@ -121,7 +126,7 @@ def fit(
     data = RecipeData(recipe, data_root, workers)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    _quieten()
+    quieten()
     torch.manual_seed(recipe.seed)
     training = SegmentationTraining(recipe, data.train.labels, data.train.name)
     best = ModelCheckpoint(out, "best", monitor="val/miou", mode="max", enable_version_counter=False)
@@ -129,10 +134,9 @@ def fit(
     callbacks: list[Callback] = [best, last, LearningRateMonitor(recipe.schedule)]
     if recipe.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=recipe.ema_decay))
-    has_gpu = torch.cuda.is_available()
     trainer = lightning.Trainer(
         max_epochs=recipe.epochs,
-        precision=precision or ("16-mixed" if has_gpu else "32-true"),  # type: ignore[arg-type]
+        precision=precision or default_precision(),  # type: ignore[arg-type]
         devices=devices,
         num_nodes=num_nodes,
         strategy=strategy,
@@ -141,7 +145,7 @@ def fit(
         log_every_n_steps=10,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        benchmark=has_gpu,
+        benchmark=torch.cuda.is_available(),
         sync_batchnorm=recipe.sync_batchnorm,
         use_distributed_sampler=False,  # RecipeData shares the images out itself
     )
@@ -151,6 +155,11 @@ def fit(
     except SystemExit as stopped:  # how Lightning ends on Ctrl-C
         raise KeyboardInterrupt from stopped
     return Path(best.best_model_path)
+
+
+def default_precision() -> Literal["16-mixed", "32-true"]:
+    """Mixed FP16 on a GPU, float32 on a CPU, by Lightning's names."""
+    return "16-mixed" if torch.cuda.is_available() else "32-true"
 
 
 def _check_same_recipe(checkpoint: dict[str, Any], recipe: Recipe, path: Path) -> None:
@@ -165,7 +174,7 @@ def _check_same_recipe(checkpoint: dict[str, Any], recipe: Recipe, path: Path) -
         )
 
 
-def _quieten() -> None:
+def quieten() -> None:
     """Keep Lightning's banners and tips out of a terminal that has a progress bar."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", ".*does not have many workers.*")

@@ -11,9 +11,9 @@ from textwrap import fill
 
 from torch import Tensor, nn
 
-from training.config import HyperSegConfig
 from training.describe import Description, describe_model, meta_model
-from training.variants import variant
+from training.network.config import HyperSegConfig
+from training.network.variants import variant
 
 _TEXT_WIDTH = 120
 

@@ -11,8 +11,8 @@ import yaml
 
 from runtime.errors import UserError
 from training.augment import augmentation_from
-from training.config import SignalOffsets
-from training.variants import variant
+from training.network.config import SignalOffsets
+from training.network.variants import variant
 
 Steps = tuple[dict[str, Any], ...]  # of an augmentation, as the YAML file lists them
 

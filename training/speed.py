@@ -12,8 +12,8 @@ import torch
 from runtime.errors import UserError
 from runtime.metrics import Latency, latency_of
 from runtime.parity_report import environment
-from training.config import check_input_size
-from training.model import HyperSeg, normalise
+from training.network.config import check_input_size
+from training.network.model import HyperSeg, normalise
 
 SPEED_PROTOCOL = (
     "batch 1, from a uint8 image in host memory to uint8 labels in host memory (upload, normalisation, arg max and "

@@ -1,4 +1,4 @@
-"""The two operators in PyTorch: graph nodes for torch.export that run the specification in ``training.dpwconv``."""
+"""The two operators in PyTorch: graph nodes for torch.export that run their specification."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from onnxscript.values import Opset
 from torch import Tensor
 
 from export.operators.schemas import DOMAIN, VERSION, register_schemas
-from training import dpwconv as specification
+from training.network import dpwconv as specification
 
 
 @torch.library.custom_op("hyperseg::dpwconv", mutates_args=())
@@ -26,7 +26,7 @@ def dpwconv(
     activation: str,
     weight_offset: int,
 ) -> Tensor:
-    """Run ``training.dpwconv.dpwconv``."""
+    """Run ``training.network.dpwconv.dpwconv``."""
     return specification.dpwconv(
         x,
         weight,
@@ -55,7 +55,7 @@ def dpw_inverted_residual(
     residual: bool,
     weight_offset: int,
 ) -> Tensor:
-    """Run ``training.dpwconv.dpw_inverted_residual``."""
+    """Run ``training.network.dpwconv.dpw_inverted_residual``."""
     return specification.dpw_inverted_residual(
         x,
         weight,

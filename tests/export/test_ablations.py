@@ -10,8 +10,8 @@ from export.fold import fold_batchnorm
 from runtime.segmenter import Segmenter
 from training import HyperSeg, save_model
 from training.losses import cross_entropy
-from training.model import normalise
-from training.variants import ABLATIONS
+from training.network.model import normalise
+from training.network.variants import ABLATIONS
 
 pytestmark = pytest.mark.slow
 

@@ -4,7 +4,7 @@ from torch import nn
 
 from export.dead_paths import drop_dead_paths
 from export.fold import fold_batchnorm, fold_static
-from training.variants import VARIANTS
+from training.network.variants import VARIANTS
 
 
 def relative_difference(a, b):

@@ -12,7 +12,7 @@ from export.fold import fold_batchnorm
 from export.graph import onnx_from_model
 from export.operators import attach_functions
 from runtime.bundle import ONNX_METADATA_KEY, ModelInfo
-from training.model import normalise
+from training.network.model import normalise
 
 pytestmark = pytest.mark.slow
 

@@ -10,7 +10,7 @@ import torch
 from onnx.reference import ReferenceEvaluator
 
 from export import operators
-from training import dpwconv as specification
+from training.network import dpwconv as specification
 
 # float32 on all sides: sums of up to a hundred terms of size 1, in different orders, each rounded to 6e-8, pass through
 # up to three convolutions.

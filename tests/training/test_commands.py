@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from training import create_model, save_model
+from training import create_model, load_model, save_model
 
 
 def run(*arguments):
@@ -30,6 +30,45 @@ def test_describe_prints_text():
     assert "0 0 0 0 0 (zero)" in result.stdout
 
 
+def test_describe_compares_with_the_paper():
+    result = run("describe", "--paper", "--json")
+    assert result.returncode == 0, result.stderr
+    rows = {row["variant"]: row for row in json.loads(result.stdout)}
+    assert rows["cityscapes-s-separate"]["paper_gflops"] == 17.0
+    assert round(rows["cityscapes-s-separate"]["gflops"], 1) == 17.0
+
+
+def test_evaluate_adds_to_the_results_and_they_are_plotted(tmp_path):
+    save_model(create_model("street-tiny"), tmp_path / "model.ckpt")
+    results = tmp_path / "results.json"
+    result = run(
+        "evaluate", tmp_path / "model.ckpt", "--scenes", 1, "--size", "64x128", "--flip", "--scales", "1,2",
+        "--save", tmp_path / "saved", "--results", results,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    assert "FPS on" in result.stdout
+    assert "maximum with the mirror image" in result.stdout
+    assert len(list((tmp_path / "saved" / "colour").glob("*.png"))) == 1
+    (entry,) = json.loads(results.read_text())
+    assert entry["parameters"] == 381_058
+    result = run("results", results, "--data", "street", "--plot", tmp_path / "plot.png")
+    assert result.returncode == 0, result.stderr
+    assert "street-tiny" in result.stdout
+    assert (tmp_path / "plot.png").stat().st_size > 10_000
+
+
+def test_fit_trains_an_ablation_by_another_ones_recipe(tmp_path):
+    config = tmp_path / "recipe.yaml"
+    config.write_text(
+        "{variant: street-tiny, data: street, train_scenes: 2, val_scenes: 1, scene_size: [64, 128], "
+        "train_split: train, val_split: val, augmentation: [{crop: [64, 128]}], batch_size: 2, images_per_epoch: 2, epochs: 1, "
+        "learning_rate: 0.01, power: 0.9, loss: cross_entropy}"
+    )
+    result = run("fit", "--config", config, "--variant", "cityscapes-m-regular", "--out", tmp_path / "out")
+    assert result.returncode == 0, result.stderr
+    assert load_model(tmp_path / "out" / "best.ckpt").config.name == "cityscapes-m-regular"
+
+
 def test_evaluate_prints_iou_of_each_class_and_its_protocol(tmp_path):
     save_model(create_model("street-tiny"), tmp_path / "model.ckpt")
     result = run("evaluate", tmp_path / "model.ckpt", "--scenes", 1, "--size", "64x128")
@@ -49,6 +88,13 @@ def test_evaluate_prints_iou_of_each_class_and_its_protocol(tmp_path):
         (["evaluate", "none.ckpt"], "does not exist"),
         (["evaluate", "LICENSE"], "cannot be read as a checkpoint"),
         (["evaluate", "x.ckpt", "--scenes", "0"], "no whole number above 0"),
+        (["evaluate", "x.ckpt", "--scales", "1,no"], "no list of scales"),
+        (["import-official", "none.pth", "--out", "x.ckpt"], "none.pth"),
+        (["import-official", "LICENSE", "--out", "x.ckpt"], "LICENSE"),
+        (["results", "none.json"], "cannot read"),
+        (["bench", "--config", "training/configs/cityscapes-m.yaml"], "no folder is given"),
+        (["bench", "--config", "training/configs/cityscapes-m.yaml", "--data-root", "tests"], "leftImg8bit"),
+        (["bench", "--config", "training/configs/street-tiny.yaml", "--workers", "-1"], "whole number"),
         ([], "required"),
     ],
 )

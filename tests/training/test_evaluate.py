@@ -12,7 +12,7 @@ from runtime.data.label_sets import CAMVID, CAMVID_11, CITYSCAPES, VOC
 from runtime.errors import UserError
 from training import create_model
 from training.evaluate import evaluate, format_iou
-from training.variants import variant
+from training.network.variants import variant
 
 RGB = LabelSet("rgb", ("red", "green", "blue"), ((200, 0, 0), (0, 150, 0), (0, 0, 100)))
 RED, GREEN, BLUE = range(3)

@@ -13,8 +13,8 @@ from torch import nn
 from runtime.data.label_sets import CITYSCAPES
 from runtime.errors import UserError
 from training import create_model, load_model, save_model
-from training.config import HyperSegConfig
 from training.fit import SegmentationTraining, fit
+from training.network.config import HyperSegConfig
 from training.recipe import read_recipe
 
 pytestmark = pytest.mark.slow

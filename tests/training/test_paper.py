@@ -3,8 +3,8 @@ from dataclasses import asdict
 
 import pytest
 
+from training.network.variants import variant
 from training.paper import PUBLISHED_POINTS, compare_with_paper, format_comparison, paper_gflops
-from training.variants import variant
 
 # From the published implementation's own counter, and its parameter counts in millions; rounded as printed there.
 COUNTED = {

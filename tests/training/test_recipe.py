@@ -7,9 +7,9 @@ import yaml
 
 from runtime.errors import UserError
 from training.augment import augmentation_from
-from training.config import check_input_size
+from training.network.config import check_input_size
+from training.network.variants import variant
 from training.recipe import read_recipe
-from training.variants import variant
 
 CONFIGS = Path("training/configs")
 

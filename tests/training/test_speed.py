@@ -6,8 +6,8 @@ from torch import nn
 
 from runtime.errors import UserError
 from training import create_model, speed
+from training.network.variants import variant
 from training.speed import SPEED_PROTOCOL, describe_device, inference_on, measure_latency
-from training.variants import variant
 
 needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 

@@ -7,7 +7,7 @@ import reprlib
 from dataclasses import dataclass
 
 from runtime.errors import UserError
-from training.config import HyperSegConfig
+from training.network.config import HyperSegConfig
 
 _TRUNKS = {"tf_efficientnet_b1": "efficientnet-b1", "tf_efficientnet_b3": "efficientnet-b3"}
 # They choose the start of a training or the handling of image pyramids, or size buffers; the network is the same.

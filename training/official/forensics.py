@@ -16,7 +16,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from training.config import SignalOffsets
+from training.network.config import SignalOffsets
 from training.official.keys import Layout
 
 Verdict = Literal["untrained", "trained", "unclear"]

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from runtime.errors import UserError
-from training.decoder import coordinates
-from training.model import HyperSeg
+from training.network.decoder import coordinates
+from training.network.model import HyperSeg
 from training.official.architecture import compare_architecture, parse_architecture
 from training.official.forensics import Forensics, examine
 from training.official.keys import COORDINATES

@@ -7,8 +7,8 @@ from typing import Literal
 
 from torch import Tensor
 
-from training.efficientnet import EfficientNetTrunk
-from training.model import HyperSeg
+from training.network.efficientnet import EfficientNetTrunk
+from training.network.model import HyperSeg
 
 # The three generations of the published code, by the names of its modules.
 Layout = Literal["v0_1", "v1_0", "v1_0_unify"]

@@ -10,10 +10,10 @@ from torch import Tensor
 from runtime.data.data_set import IGNORE, LabelSet
 from runtime.data.label_sets import CAMVID, CAMVID_11, CITYSCAPES, VOC
 from runtime.errors import UserError
-from training.config import HyperSegConfig
-from training.model import HyperSeg
+from training.network.config import HyperSegConfig
+from training.network.model import HyperSeg
+from training.network.variants import VARIANTS
 from training.official.keys import COORDINATES, Layout, layout_of, published_keys
-from training.variants import VARIANTS
 
 PUBLISHED = ("voc-l", "cityscapes-m", "cityscapes-s", "camvid-s", "camvid-l")
 _SHOWN = 4

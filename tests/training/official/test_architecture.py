@@ -5,8 +5,8 @@ import pytest
 from runtime.errors import UserError
 from tests.training.official.published import NETWORKS
 from tests.training.official.published_files import arch_text
+from training.network.variants import VARIANTS
 from training.official.architecture import compare_architecture, parse_architecture
-from training.variants import VARIANTS
 
 M = VARIANTS["cityscapes-m"]
 LAYOUTS = {"v0_1": "v0_1", "v1_0": "v1_0", "unify": "v1_0_unify"}

@@ -4,11 +4,11 @@ import torch.nn.functional as F
 from torch import nn
 
 from runtime.errors import UserError
-from training.context_head import ContextHead, LegacyContextHead
-from training.decoder import InvertedResidualLevel, level_input
-from training.model import HyperSeg, create_model, normalise
-from training.theta import LevelPlan
-from training.variants import VARIANTS, variant
+from training.network.context_head import ContextHead, LegacyContextHead
+from training.network.decoder import InvertedResidualLevel, level_input
+from training.network.model import HyperSeg, create_model, normalise
+from training.network.theta import LevelPlan
+from training.network.variants import VARIANTS, variant
 
 
 @pytest.mark.parametrize("name", VARIANTS)

@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import torch
 
-from training.dpwconv import dpw_inverted_residual, dpwconv, merge_patches, patch_conv, patch_weights, patch_windows
+from training.network.dpwconv import (
+    dpw_inverted_residual,
+    dpwconv,
+    merge_patches,
+    patch_conv,
+    patch_weights,
+    patch_windows,
+)
 
 # float64 on both sides; the sums have at most a few hundred terms of size 1, each with a rounding error of 1e-16.
 TOLERANCE = {"rtol": 0, "atol": 1e-12}

@@ -2,7 +2,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from training.resnet import PyramidPooling, average_regions
+from training.network.resnet import PyramidPooling, average_regions
 
 
 @pytest.mark.parametrize("size", [(2, 4), (6, 6), (16, 32), (24, 48), (7, 9)])

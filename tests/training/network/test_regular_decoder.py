@@ -1,6 +1,6 @@
 import torch
 
-from training.model import create_model
+from training.network.model import create_model
 
 
 def test_no_weight_is_dynamic_and_the_signal_still_counts():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.config import HyperSegConfig
-from training.context_head import conv_bn_relu
-from training.decoder import hidden_channels, level_input
-from training.recompute import call
-from training.theta import DecoderPlan, LevelPlan
+from training.network.config import HyperSegConfig
+from training.network.context_head import conv_bn_relu
+from training.network.decoder import hidden_channels, level_input
+from training.network.recompute import call
+from training.network.theta import DecoderPlan, LevelPlan
 
 
 class RegularDecoder(nn.Module):

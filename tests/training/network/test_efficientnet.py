@@ -3,7 +3,7 @@ import timm
 import torch
 from torch import nn
 
-from training.efficientnet import FrozenPadConv2d, freeze_same_padding
+from training.network.efficientnet import FrozenPadConv2d, freeze_same_padding
 
 # (left, right, top, bottom) of the stride-2 convolutions, in order.
 FROZEN = {

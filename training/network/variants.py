@@ -10,7 +10,7 @@ from difflib import get_close_matches
 
 from runtime.data.label_sets import CAMVID, CITYSCAPES, VOC
 from runtime.errors import UserError
-from training.config import HyperSegConfig, SignalOffsets
+from training.network.config import HyperSegConfig, SignalOffsets
 
 VARIANTS: dict[str, HyperSegConfig] = {
     config.name: config

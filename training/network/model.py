@@ -5,13 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from training.backbone import Backbone, xavier_init
-from training.config import HyperSegConfig, SignalOffsets, check_input_size
-from training.context_head import ContextHead, LegacyContextHead
-from training.decoder import Decoder, upsample_to
-from training.regular_decoder import RegularDecoder
-from training.theta import plan_decoder
-from training.variants import variant
+from training.network.backbone import Backbone, xavier_init
+from training.network.config import HyperSegConfig, SignalOffsets, check_input_size
+from training.network.context_head import ContextHead, LegacyContextHead
+from training.network.decoder import Decoder, upsample_to
+from training.network.regular_decoder import RegularDecoder
+from training.network.theta import plan_decoder
+from training.network.variants import variant
 
 
 class HyperSeg(nn.Module):

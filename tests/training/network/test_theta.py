@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.theta import divide_signal
+from training.network.theta import divide_signal
 
 PUBLISHED = {
     "cityscapes-m": (32, [5248, 3008, 704, 2352, 4216], "v1", [416, 224, 128, 192, 320]),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import ceil, floor
 
-from training.config import Generation, HyperSegConfig
+from training.network.config import Generation, HyperSegConfig
 
 COORDINATES = 2  # each level sees the x and y position of every pixel beside its skip map
 

@@ -1,9 +1,9 @@
 import pytest
 
 from runtime.errors import UserError
-from training.config import check_input_size, nearest_legal_sizes
 from training.describe import describe
-from training.variants import VARIANTS, variant
+from training.network.config import check_input_size, nearest_legal_sizes
+from training.network.variants import VARIANTS, variant
 
 # From the published implementation: parameters, convolution MACs, theta sizes.
 PUBLISHED = {

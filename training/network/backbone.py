@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from runtime.errors import UserError
-from training.config import HyperSegConfig
-from training.efficientnet import EfficientNetTrunk
-from training.resnet import ResNetTrunk
+from training.network.config import HyperSegConfig
+from training.network.efficientnet import EfficientNetTrunk
+from training.network.resnet import ResNetTrunk
 
 
 class Backbone(nn.Module):

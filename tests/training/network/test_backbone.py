@@ -2,8 +2,8 @@ import pytest
 import torch
 from torch import nn
 
-from training.model import create_model
-from training.variants import VARIANTS
+from training.network.model import create_model
+from training.network.variants import VARIANTS
 
 
 @pytest.mark.parametrize("name", [*VARIANTS, "cityscapes-m-pspnet18"])

@@ -9,8 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.context_head import conv_bn_relu
-from training.recompute import call
+from training.network.context_head import conv_bn_relu
+from training.network.recompute import call
 
 
 class ResNetTrunk(nn.Module):

@@ -6,10 +6,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from training.config import HyperSegConfig
-from training.dpwconv import dpwconv, merge_patches, patch_conv, patch_weights, patch_windows
-from training.recompute import call
-from training.theta import DecoderPlan, LevelPlan
+from training.network.config import HyperSegConfig
+from training.network.dpwconv import dpwconv, merge_patches, patch_conv, patch_weights, patch_windows
+from training.network.recompute import call
+from training.network.theta import DecoderPlan, LevelPlan
 
 
 class Decoder(nn.Module):

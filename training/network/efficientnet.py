@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from timm.layers import Conv2dSame
 from torch import Tensor, nn
 
-from training.recompute import call
+from training.network.recompute import call
 
 
 class EfficientNetTrunk(nn.Module):
