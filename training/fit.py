@@ -123,9 +123,9 @@ def fit(
     check_input_size(variant(recipe.variant), *recipe.crop_size)
     if resume is not None:
         _check_same_recipe(read_checkpoint(resume), recipe, resume)
-    data = RecipeData(recipe, data_root, workers)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
+    data = RecipeData(recipe, data_root, workers)
     quieten()
     torch.manual_seed(recipe.seed)
     training = SegmentationTraining(recipe, data.train.labels, data.train.name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import lightning
@@ -38,24 +38,25 @@ class Draws(Dataset[Batch]):
 
 
 class EpochShare(Sampler[int]):
-    """One process's share of an epoch's draws: its part of each batch, so that many take the steps that one would."""
+    """One process's share of an epoch's draws: its part of each batch, so that many take the steps that one would.
 
-    def __init__(self, recipe: Recipe, process: int, processes: int) -> None:
-        self.epoch = 0
+    ``steps_done`` is asked at each epoch's beginning. (Lightning's own word for the epoch comes too late after a
+    resume: workers have loaded ahead by then.)
+    """
+
+    def __init__(self, recipe: Recipe, process: int, processes: int, steps_done: Callable[[], int]) -> None:
         self.recipe = recipe
         self.share = recipe.batch_size // processes
         self.first = process * self.share
-
-    def set_epoch(self, epoch: int) -> None:
-        """Go to an epoch; Lightning calls it at each one's beginning."""
-        self.epoch = epoch
+        self.steps_done = steps_done
 
     def __len__(self) -> int:
         return self.recipe.steps_per_epoch * self.share
 
     def __iter__(self) -> Iterator[int]:
+        epoch = self.steps_done() // self.recipe.steps_per_epoch
         for step in range(self.recipe.steps_per_epoch):
-            start = self.epoch * self.recipe.images_per_epoch + step * self.recipe.batch_size + self.first
+            start = epoch * self.recipe.images_per_epoch + step * self.recipe.batch_size + self.first
             yield from range(start, start + self.share)
 
 
@@ -88,7 +89,7 @@ class RecipeData(lightning.LightningDataModule):
 
     def train_dataloader(self) -> DataLoader[Batch]:
         """The batches of one epoch, or this process's share of each."""
-        sampler = EpochShare(self.recipe, *self._place())
+        sampler = EpochShare(self.recipe, *self._place(), lambda: self.trainer.global_step if self.trainer else 0)
         draws = Draws(self.train, augmentation_from(self.recipe.augmentation), self.recipe.seed)
         return self._loader(draws, sampler)
 

@@ -61,8 +61,8 @@ def test_fit_trains_an_ablation_by_another_ones_recipe(tmp_path):
     config = tmp_path / "recipe.yaml"
     config.write_text(
         "{variant: street-tiny, data: street, train_scenes: 2, val_scenes: 1, scene_size: [64, 128], "
-        "train_split: train, val_split: val, augmentation: [{crop: [64, 128]}], batch_size: 2, images_per_epoch: 2, epochs: 1, "
-        "learning_rate: 0.01, power: 0.9, loss: cross_entropy}"
+        "train_split: train, val_split: val, augmentation: [{crop: [64, 128]}], batch_size: 2, images_per_epoch: 2, "
+        "epochs: 1, learning_rate: 0.01, power: 0.9, loss: cross_entropy}"
     )
     result = run("fit", "--config", config, "--variant", "cityscapes-m-regular", "--out", tmp_path / "out")
     assert result.returncode == 0, result.stderr

@@ -128,9 +128,10 @@ def test_killed_and_resumed_gives_the_weights_of_an_unbroken_run(recipe, tmp_pat
     # Dropout and drop path draw random numbers too: cityscapes-m has both, street-tiny neither.
     long = replace(recipe, variant="cityscapes-m", epochs=3, loss="bootstrapped_cross_entropy", **change)
     unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
-    fit(long, unbroken)
+    unbroken.mkdir()
     broken.mkdir()
-    process = subprocess.Popen(fit_command(broken, long, "--workers", 1), stderr=subprocess.DEVNULL)
+    subprocess.run(fit_command(unbroken, long, "--workers", 0), check=True, capture_output=True)
+    process = subprocess.Popen(fit_command(broken, long, "--workers", 1), stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while not (broken / "last.ckpt").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -138,7 +139,8 @@ def test_killed_and_resumed_gives_the_weights_of_an_unbroken_run(recipe, tmp_pat
     assert process.wait() == -signal.SIGKILL, "it must not have come to its end"
     done = last(broken)["global_step"]
     assert 0 < done < 6
-    fit(long, broken, resume=broken / "last.ckpt")
+    resume = fit_command(broken, long, "--resume", broken / "last.ckpt", "--workers", 2)
+    subprocess.run(resume, check=True, capture_output=True)
     resumed, expected = last(broken), last(unbroken)
     assert resumed["global_step"] == expected["global_step"] == 6
     assert_same_weights(resumed["state_dict"], expected["state_dict"])

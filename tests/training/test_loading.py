@@ -47,16 +47,13 @@ def test_a_draw_depends_on_the_seed_and_its_number_alone():
 
 
 def test_processes_share_each_batch_and_drop_what_is_left(recipe):
-    alone = EpochShare(recipe, 0, 1)
-    alone.set_epoch(3)
-    assert list(alone) == [30, 31, 32, 33, 34, 35, 36, 37]  # two batches of 4; draws 38 and 39 are left out
-    assert len(alone) == 8
-    first, second = EpochShare(recipe, 0, 2), EpochShare(recipe, 1, 2)
-    first.set_epoch(3)
-    second.set_epoch(3)
-    assert list(first) == [30, 31, 34, 35]
-    assert list(second) == [32, 33, 36, 37]
-    assert len(first) == len(second) == 4
+    def share(process, processes):
+        return EpochShare(recipe, process, processes, steps_done=lambda: 6)  # three epochs of two steps
+
+    assert list(share(0, 1)) == [30, 31, 32, 33, 34, 35, 36, 37]  # two batches of 4; draws 38 and 39 are left out
+    assert list(share(0, 2)) == [30, 31, 34, 35]
+    assert list(share(1, 2)) == [32, 33, 36, 37]
+    assert (len(share(0, 1)), len(share(1, 2))) == (8, 4)
 
 
 def test_batches_are_the_same_whatever_process_loads_them(recipe):

@@ -27,7 +27,7 @@ class HyperSegConfig:
 
     name: str
     generation: Generation
-    backbone: str  # timm's name
+    backbone: str  # timm's name, with the ImageNet weights a pretrained one begins with
     labels: LabelSet
     input_size: tuple[int, int]  # height, width it is published at
     reduction: tuple[float, float, float, float, float]  # share of a skip map's channels that is kept; 1 = untouched

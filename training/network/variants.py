@@ -18,7 +18,7 @@ VARIANTS: dict[str, HyperSegConfig] = {
         HyperSegConfig(
             name="voc-l",
             generation="v0_1",
-            backbone="tf_efficientnet_b3",
+            backbone="tf_efficientnet_b3.aa_in1k",
             labels=VOC,
             input_size=(512, 512),
             reduction=(0.25, 0.25, 0.25, 0.25, 0.25),
@@ -32,7 +32,7 @@ VARIANTS: dict[str, HyperSegConfig] = {
         HyperSegConfig(
             name="cityscapes-m",
             generation="v1",
-            backbone="tf_efficientnet_b1",
+            backbone="tf_efficientnet_b1.aa_in1k",
             labels=CITYSCAPES,
             input_size=(512, 1024),
             reduction=(1, 0.25, 0.25, 0.25, 0.25),
@@ -45,7 +45,7 @@ VARIANTS: dict[str, HyperSegConfig] = {
         HyperSegConfig(
             name="cityscapes-s",
             generation="v1",
-            backbone="tf_efficientnet_b1",
+            backbone="tf_efficientnet_b1.aa_in1k",
             labels=CITYSCAPES,
             input_size=(768, 1536),
             reduction=(1, 0.166, 0.2, 0.25, 0.4),
@@ -59,7 +59,7 @@ VARIANTS: dict[str, HyperSegConfig] = {
         HyperSegConfig(
             name="camvid-s",
             generation="v1",
-            backbone="tf_efficientnet_b1",
+            backbone="tf_efficientnet_b1.aa_in1k",
             labels=CAMVID,
             input_size=(576, 768),
             reduction=(0.25, 0.25, 0.25, 0.25, 0.25),
@@ -72,7 +72,7 @@ VARIANTS: dict[str, HyperSegConfig] = {
         HyperSegConfig(
             name="camvid-l",
             generation="v1",
-            backbone="tf_efficientnet_b1",
+            backbone="tf_efficientnet_b1.aa_in1k",
             labels=CAMVID,
             input_size=(768, 1024),
             reduction=(0.25, 0.25, 0.25, 0.25, 0.25),
@@ -121,9 +121,13 @@ ABLATIONS: dict[str, HyperSegConfig] = {
         replace(_M, name="cityscapes-m-narrow", reduction=_NARROW),
         replace(_S, name="cityscapes-s-separate", unify_level=None),
         # Other encoders, with the channels of the paper's fully connected layer.
-        replace(_RESNET, name="cityscapes-m-resnet18", backbone="resnet18", head_channels=1280),
-        replace(_RESNET, name="cityscapes-m-pspnet18", backbone="resnet18", pyramid_pooling=True, head_channels=1280),
-        replace(_RESNET, name="cityscapes-m-pspnet50", backbone="resnet50", pyramid_pooling=True, head_channels=2048),
+        replace(_RESNET, name="cityscapes-m-resnet18", backbone="resnet18.tv_in1k", head_channels=1280),
+        replace(
+            _RESNET, name="cityscapes-m-pspnet18", backbone="resnet18.tv_in1k", pyramid_pooling=True, head_channels=1280
+        ),
+        replace(
+            _RESNET, name="cityscapes-m-pspnet50", backbone="resnet50.tv_in1k", pyramid_pooling=True, head_channels=2048
+        ),
         # Without what is HyperSeg's own. The 16x16 grid is the one VOC-L has at its published size.
         replace(_M, name="cityscapes-m-regular", dynamic=False),
         replace(_M, name="cityscapes-m-no-positions", positions=False),

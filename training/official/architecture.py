@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from runtime.errors import UserError
 from training.network.config import HyperSegConfig
 
-_TRUNKS = {"tf_efficientnet_b1": "efficientnet-b1", "tf_efficientnet_b3": "efficientnet-b3"}
+_TRUNKS = {"tf_efficientnet_b1.aa_in1k": "efficientnet-b1", "tf_efficientnet_b3.aa_in1k": "efficientnet-b3"}
 # They choose the start of a training or the handling of image pyramids, or size buffers; the network is the same.
 _WITHOUT_EFFECT = {"pretrained", "inference_hflip", "inference_gather", "coords_res", "decoder_dropout"}
 _LONGEST, _LONGEST_NAME = 20_000, 200
