@@ -145,6 +145,8 @@ def run_describe(arguments: argparse.Namespace) -> None:
 
 def run_fit(arguments: argparse.Namespace) -> None:
     """Train, then say where the checkpoint is."""
+    from lightning.pytorch.utilities import rank_zero_only
+
     from training.fit import fit
     from training.network.variants import variant
     from training.recipe import read_recipe
@@ -163,7 +165,7 @@ def run_fit(arguments: argparse.Namespace) -> None:
         num_nodes=arguments.num_nodes,
         strategy=arguments.strategy,
     )
-    print(f"best checkpoint: {best}")
+    rank_zero_only(print)(f"best checkpoint: {best}")
 
 
 def run_bench(arguments: argparse.Namespace) -> None:

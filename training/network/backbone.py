@@ -56,7 +56,7 @@ def _create_network(config: HyperSegConfig, pretrained: bool) -> Any:  # timm ha
         return timm.create_model(config.backbone, pretrained=pretrained, drop_path_rate=config.drop_path)
     except OSError as error:  # timm's hub client raises OSErrors of several kinds for a network it cannot reach
         raise UserError(
-            f"cannot get the ImageNet weights of {config.backbone}: {error}. Is this machine online? "
+            f"cannot get the ImageNet weights of {config.backbone}: {str(error).rstrip('.')}. Is this machine online? "
             "Set `pretrained: false` to train from random weights."
         ) from error
 
