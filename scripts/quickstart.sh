@@ -6,7 +6,7 @@ source "$(dirname "$0")/setup.sh" requirements.lock
 
 step() { printf '\n\033[1m%s\033[0m\n' "$1"; }
 
-step "1/5  train street-tiny (about two minutes)"
+step "1/5  train street-tiny (two to four minutes)"
 python -m training fit --config training/configs/street-tiny.yaml --out "$out/training"
 
 step "2/5  export to ONNX"

@@ -231,13 +231,15 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
 def add_to_results(
     arguments: argparse.Namespace, model: HyperSeg, evaluation: Evaluation, size: tuple[int, int], device: str
 ) -> None:
-    """Measure the network's speed and add it, its size and its accuracy to the results file."""
+    """Add the network's accuracy, size and speed to the results file; no speed where an image is run several times."""
     from runtime.files import sha256_of
     from training.describe import describe
     from training.results import Result, add_result
     from training.speed import SPEED_PROTOCOL, describe_device, measure_latency
 
     description = describe(replace(model.config, input_size=size))
+    once = not arguments.flip and arguments.scales == (1.0,)
+    fps = measure_latency(model, size=size, device=device).fps if once else None
     result = Result(
         model=model.config.name,
         data=evaluation.data,
@@ -246,14 +248,15 @@ def add_to_results(
         iou={name: 100 * float(iou) for name, iou in zip(evaluation.classes, evaluation.iou, strict=True)},
         parameters=description.parameters,
         gmac=description.multiply_accumulates / 1e9,
-        fps=measure_latency(model, size=size, device=device).fps,
-        fps_protocol=SPEED_PROTOCOL,
+        fps=fps,
+        fps_protocol=SPEED_PROTOCOL if once else "",
         device=describe_device(device),
         checkpoint_sha256=sha256_of(arguments.checkpoint),
         date=datetime.now(UTC).date().isoformat(),
     )
     add_result(arguments.results, result)
-    print(f"added to {arguments.results}: {result.fps:.1f} FPS on {result.device}")
+    speed = "speed not measured, since an image is run several times" if fps is None else f"{fps:.1f} FPS"
+    print(f"added to {arguments.results}: {speed}, on {result.device}")
 
 
 def run_results(arguments: argparse.Namespace) -> None:

@@ -42,15 +42,22 @@ def test_evaluate_adds_to_the_results_and_they_are_plotted(tmp_path):
     save_model(create_model("street-tiny"), tmp_path / "model.ckpt")
     results = tmp_path / "results.json"
     result = run(
-        "evaluate", tmp_path / "model.ckpt", "--scenes", 1, "--size", "64x128", "--flip", "--scales", "1,2",
-        "--save", tmp_path / "saved", "--results", results,
+        "evaluate", tmp_path / "model.ckpt", "--scenes", 1, "--size", "64x128", "--save", tmp_path / "saved",
+        "--results", results,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
-    assert "FPS on" in result.stdout
-    assert "maximum with the mirror image" in result.stdout
+    assert " FPS, on " in result.stdout
     assert len(list((tmp_path / "saved" / "colour").glob("*.png"))) == 1
-    (entry,) = json.loads(results.read_text())
-    assert entry["parameters"] == 381_058
+    multiple = run(
+        "evaluate", tmp_path / "model.ckpt", "--scenes", 1, "--size", "64x128", "--flip", "--scales", "1,2",
+        "--results", results,
+    )  # fmt: skip
+    assert multiple.returncode == 0, multiple.stderr
+    assert "maximum with the mirror image" in multiple.stdout
+    single, several = json.loads(results.read_text())
+    assert single["parameters"] == several["parameters"] == 381_058
+    assert single["fps"] > 0
+    assert several["fps"] is None, "the network's speed is not that of four runs"
     result = run("results", results, "--data", "street", "--plot", tmp_path / "plot.png")
     assert result.returncode == 0, result.stderr
     assert "street-tiny" in result.stdout
