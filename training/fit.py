@@ -15,6 +15,7 @@ import torch
 from lightning.pytorch.callbacks import Callback, EMAWeightAveraging, LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities.types import OptimizerLRSchedulerConfig
+from timm.layers import convert_sync_batchnorm
 from torch import Tensor
 from torchmetrics.classification import MulticlassConfusionMatrix
 
@@ -41,6 +42,8 @@ class SegmentationTraining(lightning.LightningModule):
         self.model.training_data = data
         if recipe.recompute:
             self.model.recompute_in_backward()
+        if recipe.sync_batchnorm:
+            self.model = convert_sync_batchnorm(self.model)  # torch's own would lose the activation in timm's BatchNorm
         if recipe.channels_last:
             self.model.to(memory_format=torch.channels_last)
         if recipe.compile:
@@ -146,7 +149,6 @@ def fit(
         enable_model_summary=False,
         num_sanity_val_steps=0,
         benchmark=torch.cuda.is_available(),
-        sync_batchnorm=recipe.sync_batchnorm,
         use_distributed_sampler=False,  # RecipeData shares the images out itself
     )
     try:

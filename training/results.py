@@ -126,9 +126,13 @@ def format_results(results: Sequence[Result]) -> str:
         ).rstrip()
         for row in rows
     ]
+    gmac = "GMAC: multiply-accumulates of all convolutions, the dynamic ones included, in units of 1e9"
     notes = [
-        fill(note, 120, initial_indent=f"{number:>2}  ", subsequent_indent="    ")
-        for number, note in enumerate(protocols, start=1)
+        f"{gmac} (what papers often print as GFLOPs)",
+        *(
+            fill(note, 120, initial_indent=f"{number:>2}  ", subsequent_indent="    ")
+            for number, note in enumerate(protocols, start=1)
+        ),
     ]
     return "\n".join([*lines, "", *notes])
 

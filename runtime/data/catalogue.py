@@ -46,7 +46,9 @@ def open_data_set(
             raise UserError(f"the street scenes are rendered and read no files. Leave out the folder {root}.")
         return _open_street(split, scenes, size)
     if root is None:
-        raise UserError(f"{name} is read from files, but no folder is given. Name the folder that it was unpacked to: --data-root DIR.")
+        raise UserError(
+            f"{name} is read from files, but no folder is given. Name the one it was unpacked to: --data-root DIR."
+        )
     return _READERS[name](root, split)
 
 

@@ -199,6 +199,21 @@ def test_channels_last_is_a_layout_and_computes_the_same(recipe):
     assert (logits(True) - plain).abs().mean() < 1e-4 * plain.abs().mean()
 
 
+def test_synchronised_batchnorm_keeps_the_activations_and_the_names_of_the_weights(recipe):
+    def training(sync_batchnorm):
+        torch.manual_seed(0)
+        return SegmentationTraining(replace(recipe, sync_batchnorm=sync_batchnorm), CITYSCAPES, "street").eval()
+
+    plain, synchronised = training(False), training(True)
+    norms = [module for module in synchronised.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]
+    assert norms
+    assert all(isinstance(norm, nn.SyncBatchNorm) for norm in norms)
+    assert_same_weights(synchronised.state_dict(), plain.state_dict())
+    images = torch.randint(0, 256, (1, 3, 64, 128), dtype=torch.uint8)
+    with torch.no_grad():
+        assert torch.equal(synchronised._logits(images), plain._logits(images))
+
+
 @pytest.mark.parametrize("name", ["street-tiny", "cityscapes-m-resnet18", "cityscapes-m-regular"])
 def test_recomputing_gives_the_same_gradients_and_statistics(name):
     def train_once(recompute):

@@ -80,10 +80,11 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_the_table():
     lines = format_results([RESULT, ON_CAMVID]).splitlines()
-    head, first, second, _, *notes = (re.split(r"\s{2,}", line.strip()) for line in lines)
+    head, first, second, _, gmac, *notes = (re.split(r"\s{2,}", line.strip()) for line in lines)
     assert head == ["model", "data", "mIoU %", "params M", "GMAC", "FPS", "device", "protocol"]
     assert first == ["cityscapes-m", "Cityscapes fine, val", "76.12", "10.31", "7.68", "36.9", "GTX 1080 Ti", "1"]
     assert second[5] == "-"
+    assert gmac[0].startswith("GMAC: multiply-accumulates")
     assert notes[0] == ["1", "mIoU: single scale, no flip; FPS: batch 1, median of 100"]
     assert notes[1] == ["2", "mIoU: single scale, no flip"]
 
