@@ -47,9 +47,10 @@ class LabelledFiles:
 def read_picture(path: Path) -> Image.Image:
     """Read an image file wholly. Raises UserError for one that is missing, broken or cut off."""
     try:
-        with Image.open(path) as picture:
+        picture = Image.open(path)
+        with picture:
             picture.load()
-            return picture
+        return picture
     # Pillow's decoders let all of these through for broken files.
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise UserError(
