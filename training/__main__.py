@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Parse the command line and run one command."""
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m training",
+        description="Describe the networks, train one, import published weights, evaluate, compare. See docs/training.md.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     command = commands.add_parser("describe", help="parameters, multiply-accumulates, theta sizes, legal sizes")
@@ -67,11 +70,10 @@ def main() -> None:
 
     command = commands.add_parser("evaluate", help="per-class IoU and mIoU by the published protocol")
     command.add_argument("checkpoint", type=Path)
-    command.add_argument("--data", choices=DATA_SETS, default="street")
+    command.add_argument("--data", choices=DATA_SETS, default="street", help="default: %(default)s")
     add_data_root(command)
     command.add_argument("--split", help="default: val; test for CamVid")
-    command.add_argument("--scenes", type=positive_int, default=50, help="held-out street scenes (default: 50)")
-    command.add_argument("--images", type=positive_int, metavar="N", help="only the first N")
+    command.add_argument("--images", type=positive_int, metavar="N", help="only the first N (default: all; street: 50)")
     command.add_argument("--size", type=image_size, metavar="HxW", help="default: the variant's published size")
     command.add_argument("--flip", action="store_true", help="take the mirrored image into account as well")
     command.add_argument(
@@ -210,7 +212,7 @@ def run_evaluate(arguments: argparse.Namespace) -> None:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     size = arguments.size or model.config.input_size
     split = arguments.split or ("test" if arguments.data.startswith("camvid") else "val")
-    data = open_data_set(arguments.data, arguments.data_root, split, scenes=arguments.scenes, size=size)
+    data = open_data_set(arguments.data, arguments.data_root, split, scenes=arguments.images or 50, size=size)
     evaluation = evaluate(
         model,
         data,

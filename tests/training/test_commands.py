@@ -42,14 +42,14 @@ def test_evaluate_adds_to_the_results_and_they_are_plotted(tmp_path):
     save_model(create_model("street-tiny"), tmp_path / "model.ckpt")
     results = tmp_path / "results.json"
     result = run(
-        "evaluate", tmp_path / "model.ckpt", "--scenes", 1, "--size", "64x128", "--save", tmp_path / "saved",
+        "evaluate", tmp_path / "model.ckpt", "--images", 1, "--size", "64x128", "--save", tmp_path / "saved",
         "--results", results,
     )  # fmt: skip
     assert result.returncode == 0, result.stderr
     assert " FPS, on " in result.stdout
     assert len(list((tmp_path / "saved" / "colour").glob("*.png"))) == 1
     multiple = run(
-        "evaluate", tmp_path / "model.ckpt", "--scenes", 1, "--size", "64x128", "--flip", "--scales", "1,2",
+        "evaluate", tmp_path / "model.ckpt", "--images", 1, "--size", "64x128", "--flip", "--scales", "1,2",
         "--results", results,
     )  # fmt: skip
     assert multiple.returncode == 0, multiple.stderr
@@ -78,7 +78,7 @@ def test_fit_trains_an_ablation_by_another_ones_recipe(tmp_path):
 
 def test_evaluate_prints_iou_of_each_class_and_its_protocol(tmp_path):
     save_model(create_model("street-tiny"), tmp_path / "model.ckpt")
-    result = run("evaluate", tmp_path / "model.ckpt", "--scenes", 1, "--size", "64x128")
+    result = run("evaluate", tmp_path / "model.ckpt", "--images", 1, "--size", "64x128")
     assert result.returncode == 0, result.stderr
     assert "single scale, no flip" in result.stdout
     assert "traffic light" in result.stdout
@@ -94,7 +94,7 @@ def test_evaluate_prints_iou_of_each_class_and_its_protocol(tmp_path):
         (["fit", "--config", "training/configs/street-tiny.yaml", "--out", "/proc/nowhere"], "cannot write"),
         (["evaluate", "none.ckpt"], "does not exist"),
         (["evaluate", "LICENSE"], "cannot be read as a checkpoint"),
-        (["evaluate", "x.ckpt", "--scenes", "0"], "no whole number above 0"),
+        (["evaluate", "x.ckpt", "--images", "0"], "no whole number above 0"),
         (["evaluate", "x.ckpt", "--scales", "1,no"], "no list of scales"),
         (["import-official", "none.pth", "--out", "x.ckpt"], "none.pth"),
         (["import-official", "LICENSE", "--out", "x.ckpt"], "LICENSE"),
