@@ -24,7 +24,7 @@ def main() -> None:
     """Parse the command line and run one command."""
     parser = argparse.ArgumentParser(
         prog="python -m training",
-        description="Describe the networks, train one, import published weights, evaluate, compare. See docs/training.md.",
+        description="Describe the networks, train one, import published weights, evaluate. See docs/training.md.",
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
