@@ -39,7 +39,9 @@ def main() -> None:
     command.add_argument("--config", type=Path, required=True, help="a recipe, training/configs/NAME.yaml")
     command.add_argument("--variant", help="train this variant or ablation by the recipe instead of the recipe's own")
     add_data_root(command)
-    command.add_argument("--out", type=Path, help="folder for checkpoints and logs (default: out/fit/VARIANT)")
+    command.add_argument(
+        "--out", type=Path, help="folder for checkpoints and logs (default: the resumed one's, or out/fit/VARIANT)"
+    )
     command.add_argument("--resume", type=Path, metavar="CKPT", help="go on from a last.ckpt of the same recipe")
     add_workers(command)
     command.add_argument("--precision", help="Lightning's name (default: 16-mixed on a GPU, 32-true on a CPU)")
@@ -158,7 +160,7 @@ def run_fit(arguments: argparse.Namespace) -> None:
         recipe = replace(recipe, variant=variant(arguments.variant).name)
     best = fit(
         recipe,
-        arguments.out or Path("out/fit") / recipe.variant,
+        arguments.out or (arguments.resume.parent if arguments.resume else Path("out/fit") / recipe.variant),
         data_root=arguments.data_root,
         workers=arguments.workers,
         resume=arguments.resume,
