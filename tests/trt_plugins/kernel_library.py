@@ -1,0 +1,125 @@
+"""The CUDA kernels compiled for the CPU, called with NumPy arrays.
+
+Run as a script, it computes pickled calls with a given library and pickles the results: the library with sanitizers
+needs a process that preloads theirs, and few others' libraries in it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+PLUGINS = Path(__file__).parents[2] / "trt_plugins"
+SOURCES = [
+    "kernels/dpwconv/dpwconv.cu",
+    "kernels/dpw_inverted_residual/dpw_inverted_residual.cu",
+    "cpu/cpu.cpp",
+    "cpu/library.cpp",
+]
+FLAGS = [
+    "-std=c++17",
+    "-O1",
+    "-g",
+    "-fno-strict-aliasing",
+    "-Wall",
+    "-Wextra",
+    "-Werror",
+    "-Wno-unknown-pragmas",
+    "-fPIC",
+    "-shared",
+]
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+ORDERS = {"forward": 0, "reverse": 1, "shuffled": 2}
+INVALID = 1  # cudaErrorInvalidValue
+
+
+def build(folder: Path, sanitize: bool = False, plugins: Path = PLUGINS) -> Path:
+    """Compile the kernels' source with g++ into a library."""
+    library = folder / ("kernels_sanitized.so" if sanitize else "kernels.so")
+    command = ["g++", *FLAGS, *(SANITIZE if sanitize else []), "-I", str(plugins / "cpu"), "-x", "c++"]
+    subprocess.run([*command, *(str(plugins / source) for source in SOURCES), "-o", str(library)], check=True)
+    return library
+
+
+def _fields(pointers: str, integers: str) -> list[tuple[str, type]]:
+    return [(name, ctypes.c_void_p) for name in pointers.split()] + [(name, ctypes.c_int) for name in integers.split()]
+
+
+class DpwConvParams(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int),
+        *_fields(
+            "x weight bias y",
+            "batch in_channels out_channels height width weight_channels grid_height grid_width kernel_height "
+            "kernel_width group weight_offset pad_mode activation",
+        ),
+    ]
+
+
+class DpwInvertedResidualParams(ctypes.Structure):
+    _fields_ = [
+        ("type", ctypes.c_int),
+        *_fields(
+            "x weight bias1 bias2 bias3 y",
+            "batch in_channels hidden_channels out_channels height width weight_channels grid_height grid_width "
+            "kernel_height kernel_width weight_offset pad_mode activation",
+        ),
+        ("residual", ctypes.c_bool),
+    ]
+
+
+PARAMS = {"dpwconv": DpwConvParams, "dpw_inverted_residual": DpwInvertedResidualParams}
+
+
+class KernelError(Exception):
+    """A launcher returned an error."""
+
+    def __init__(self, code: int):
+        super().__init__(f"the launcher returned {code}")
+        self.code = code
+
+
+class Kernels:
+    """The library's two operators with the arguments of their PyTorch specification."""
+
+    def __init__(self, library: Path):
+        self._library = ctypes.CDLL(str(library))
+
+    def __call__(self, operator: str, x: np.ndarray, weight: np.ndarray, *biases, order="forward", **attributes):
+        """Compute y in x's type; whatever the kernel leaves out is NaN. Raises KernelError."""
+        inputs = [array for array in (x, weight, *biases) if array is not None]
+        assert all(array.dtype == x.dtype and array.flags.c_contiguous for array in inputs)
+        y = np.full((x.shape[0], attributes["out_channels"], *x.shape[2:]), np.nan, x.dtype)
+        params = PARAMS[operator]()
+        params.type = ["float32", "float16"].index(x.dtype.name)
+        params.batch, params.in_channels, params.height, params.width = x.shape
+        _, params.weight_channels, params.grid_height, params.grid_width = weight.shape
+        params.kernel_height, params.kernel_width = attributes.pop("kernel_shape")
+        params.pad_mode = ["reflect", "constant"].index(attributes.pop("pad_mode"))
+        params.activation = ["none", "relu", "relu6"].index(attributes.pop("activation"))
+        pointers = ["x", "weight", *(["bias"] if operator == "dpwconv" else ["bias1", "bias2", "bias3"]), "y"]
+        for name, array in zip(pointers, (x, weight, *biases, y), strict=True):
+            setattr(params, name, None if array is None else array.ctypes.data)
+        for name, value in attributes.items():
+            assert hasattr(params, name), name
+            setattr(params, name, value)
+        self._library.set_thread_order(ORDERS[order])
+        if code := getattr(self._library, operator)(ctypes.byref(params)):
+            raise KernelError(code)
+        return y
+
+
+def main() -> None:
+    library, calls, results = map(Path, sys.argv[1:])
+    kernels = Kernels(library)
+    y = [kernels(operator, *arrays, **attributes) for operator, arrays, attributes in pickle.loads(calls.read_bytes())]
+    results.write_bytes(pickle.dumps(y))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,283 @@
+"""The CUDA kernels, run on the CPU from their own source, against the operators' specification in PyTorch."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.trt_plugins.kernel_library import INVALID, PLUGINS, KernelError, Kernels, build
+from training.network import dpwconv as specification
+from trt_plugins.kernels.ptxas_table import ptxas_rows
+
+pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+
+# Of the largest value of the float64 result. Sums of at most a few hundred terms in float32 err by about 1e-6 of it;
+# FP16 rounds the result (5e-4 of a value) and, in the block on tensor cores, the hidden values before it.
+TOLERANCE = {"float32": 1e-5, "float16": 5e-3}
+
+
+@dataclass(frozen=True)
+class Case:
+    """One call: channels are (in, out) of DPWConv and (in, hidden, out) of DPWInvertedResidual."""
+
+    name: str
+    channels: tuple[int, ...]
+    patch: tuple[int, int]
+    grid: tuple[int, int] = (1, 3)
+    batch: int = 1
+    kernel: tuple[int, int] = (1, 1)
+    pad: str = "reflect"
+    activation: str = "relu6"
+    offset: int = 0
+    extra: int = 0  # channels of weight after those that are read
+    bias: bool = True
+    more: dict = field(default_factory=dict)
+
+    @property
+    def operator(self) -> str:
+        return "dpwconv" if len(self.channels) == 2 else "dpw_inverted_residual"
+
+    def call(self, dtype: str) -> tuple[str, list, dict]:
+        """The operator, its arrays and its attributes."""
+        random = np.random.default_rng(len(self.name) + sum(self.channels))
+        taps, attributes = self.kernel[0] * self.kernel[1], {"out_channels": self.channels[-1], **self.more}
+        if self.operator == "dpwconv":
+            biases, fan_in = self.channels[1:], self.channels[0] // attributes["group"] * taps
+            theta = self.channels[1] * fan_in
+        else:
+            channels, hidden, out = self.channels
+            biases, fan_in = (hidden, hidden, out), channels
+            theta = hidden * (channels + taps + out)
+            attributes["hidden_channels"] = hidden
+        attributes |= {"kernel_shape": self.kernel, "pad_mode": self.pad, "activation": self.activation}
+        attributes["weight_offset"] = self.offset
+        size = [g * p for g, p in zip(self.grid, self.patch, strict=True)]
+        x = random.standard_normal((self.batch, self.channels[0], *size))
+        weight = random.standard_normal((self.batch, self.offset + theta + self.extra, *self.grid)) * 2 / fan_in**0.5
+        # What is not to be read would not go unnoticed.
+        weight[:, : self.offset] = weight[:, self.offset + theta :] = np.nan
+        arrays = [x, weight, *(random.standard_normal(b) if self.bias else None for b in biases)]
+        return self.operator, [None if a is None else a.astype(dtype) for a in arrays], attributes
+
+
+def conv(name: str, channels: tuple[int, int], patch: int | tuple[int, int], group: int = 1, **others) -> Case:
+    return Case(name, channels, (patch, patch) if isinstance(patch, int) else patch, more={"group": group}, **others)
+
+
+def block(name: str, channels: tuple[int, int, int], patch: int | tuple[int, int], residual=False, **others) -> Case:
+    size = (patch, patch) if isinstance(patch, int) else patch
+    return Case(name, channels, size, more={"residual": residual}, **({"kernel": (3, 3)} | others))
+
+
+CONV = [
+    # Decoder levels of the five variants on small maps.
+    conv("m-0", (82, 64), 1, grid=(4, 9), activation="relu"),
+    conv("m-1", (94, 32), 2, grid=(3, 5), batch=2, activation="relu"),
+    conv("m-2", (44, 16), 4, grid=(5, 7), activation="relu"),
+    conv("s-0", (130, 32), 1, grid=(3, 2), batch=2, activation="relu", extra=3),
+    conv("l-2-expand", (48, 96), 4, grid=(2, 2)),
+    conv("l-2-depthwise", (96, 96), 4, group=96, kernel=(3, 3), grid=(2, 2), offset=48 * 96),
+    conv("l-2-project", (96, 12), 4, grid=(2, 2), activation="none", offset=48 * 96 + 9 * 96),
+    conv("l-3-expand", (22, 44), 8),
+    conv("l-4-depthwise", (32, 32), 16, group=32, kernel=(3, 3), offset=512),
+    conv("l-5-project", (22, 21), 32, grid=(1, 1), activation="none"),
+    # Everything else that is legal.
+    conv("odd channels", (7, 5), 2, grid=(2, 3), batch=2),
+    conv("one channel", (1, 1), 4, bias=False, activation="none"),
+    conv("oblong patches", (11, 19), (3, 5), grid=(2, 2), batch=2, offset=7, extra=4),
+    conv("patches of a row", (9, 17), (1, 40), grid=(3, 1)),
+    conv("many channels", (150, 33), (2, 3), grid=(2, 1)),
+    conv("groups", (12, 18), 4, group=3, grid=(2, 3)),
+    conv("1x1 depthwise", (6, 12), 2, group=6, activation="relu"),
+    conv("3x3", (5, 7), 4, kernel=(3, 3), grid=(3, 2), batch=2, offset=5, extra=2),
+    conv("3x3 constant", (5, 7), 4, kernel=(3, 3), grid=(3, 2), pad="constant", bias=False, activation="relu"),
+    conv("3x3 groups", (8, 4), (2, 6), group=2, kernel=(3, 3), grid=(2, 2)),
+    conv("5x5 on 1x1 patches", (3, 4), 1, kernel=(5, 5), grid=(4, 3)),
+    conv("5x1 constant depthwise", (6, 6), 8, group=6, kernel=(5, 1), pad="constant", grid=(1, 1)),
+    conv("kernel beyond the map", (2, 3), 2, kernel=(7, 5), pad="constant", grid=(1, 1)),
+]
+BLOCKS = [
+    block("m-3", (24, 48, 16), 8, grid=(2, 3)),
+    block("m-3, four patches a block", (24, 48, 16), 8, grid=(2, 4), batch=2, pad="constant"),
+    block("m-4", (34, 68, 19), 16, grid=(2, 1)),
+    block("m-4, two patches a block", (34, 68, 19), 16, grid=(2, 2)),
+    block("s-3", (14, 28, 8), 8, grid=(1, 2), batch=2, offset=9, extra=5),
+    block("s-4", (26, 52, 19), 16, grid=(1, 2)),
+    block("camvid-s-4", (22, 44, 12), 16, grid=(1, 1), batch=2, pad="constant"),
+    block("camvid-l-5", (21, 42, 12), 32, grid=(1, 2)),
+    block("l-5", (11, 22, 21), 16, grid=(1, 2)),
+    block("four tiles of outputs", (10, 33, 32), 8, grid=(2, 1), activation="relu"),
+    block("residual", (13, 20, 13), 8, residual=True, pad="constant", activation="none"),
+    block("residual 16", (16, 16, 16), 16, grid=(1, 1), residual=True, activation="relu"),
+    block("one channel", (1, 1, 1), 8, activation="none"),
+    block("oblong patches", (6, 10, 5), (16, 8), grid=(1, 2), offset=3),
+    block("1x1 patches", (5, 7, 4), 1, grid=(3, 4), batch=2),
+    block("4x4 patches", (9, 12, 30), 4, grid=(2, 2), pad="constant", residual=False),
+    block("ragged tiles", (5, 9, 3), (18, 20), grid=(1, 2)),
+    block("ragged tiles, 9x9", (2, 3, 2), 17, kernel=(9, 9), grid=(1, 1)),
+    block("5x5", (6, 11, 25), 8, kernel=(5, 5), grid=(2, 2), activation="relu"),
+    block("1x1", (6, 11, 6), 8, kernel=(1, 1), residual=True),
+    block("3x5 constant", (4, 6, 7), (6, 4), kernel=(3, 5), pad="constant", activation="none"),
+    block("smaller tiles for a large kernel", (3, 9, 4), 16, kernel=(25, 21), grid=(1, 1), pad="constant"),
+    block("beyond shared memory", (2, 3, 2), 2, kernel=(45, 45), grid=(2, 1), pad="constant"),
+    block("many hidden channels", (40, 150, 9), 8, grid=(1, 1)),
+    block("very many channels", (1600, 3, 2), (1, 2), grid=(1, 1), kernel=(1, 1)),
+]
+CASES = CONV + BLOCKS
+
+
+@pytest.fixture(scope="module")
+def kernels(tmp_path_factory) -> Kernels:
+    return Kernels(build(tmp_path_factory.mktemp("kernels")))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def expected(operator: str, arrays: list, attributes: dict) -> np.ndarray:
+    """The specification's float64 result of the same (rounded) inputs."""
+    tensors = [None if a is None else torch.from_numpy(a.astype(np.float64)) for a in arrays]
+    return getattr(specification, operator)(*tensors, **attributes).numpy()
+
+
+def assert_close(y: np.ndarray, call: tuple[str, list, dict]) -> None:
+    oracle = expected(*call)
+    assert y.shape == oracle.shape
+    error = np.abs(y.astype(np.float64) - oracle).max() / np.abs(oracle).max()
+    assert error < TOLERANCE[y.dtype.name]  # also fails where y is NaN
+
+
+@pytest.mark.parametrize("order", ["forward", "reverse", "shuffled"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.operator}-{case.name}")
+def test_kernels_equal_the_specification(kernels, case, dtype, order):
+    operator, arrays, attributes = call = case.call(dtype)
+    assert_close(kernels(operator, *arrays, order=order, **attributes), call)
+
+
+@pytest.fixture(scope="module")
+def call_sanitized(tmp_path_factory):
+    """Calls of the library that AddressSanitizer and UBSan watch, in a process of its own that must not complain."""
+    folder = tmp_path_factory.mktemp("sanitized")
+    library = build(folder, sanitize=True)
+    preload = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
+
+    def call(calls: list) -> list[np.ndarray]:
+        (folder / "calls").write_bytes(pickle.dumps(calls))
+        # Python itself leaves memory behind at its end.
+        environment = os.environ | {"LD_PRELOAD": preload.strip(), "ASAN_OPTIONS": "detect_leaks=0"}
+        script = [sys.executable, Path(__file__).parent / "kernel_library.py"]
+        child = subprocess.run(
+            [*script, library, folder / "calls", folder / "results"], env=environment, capture_output=True, text=True
+        )
+        assert child.returncode == 0, child.stderr[-4000:]
+        return pickle.loads((folder / "results").read_bytes())
+
+    return call
+
+
+HEAVY = {"beyond shared memory", "smaller tiles for a large kernel"}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_no_access_is_out_of_bounds_and_no_behaviour_undefined(call_sanitized, dtype):
+    calls = [case.call(dtype) for case in CASES if case.name not in HEAVY]
+    results = call_sanitized([(*c[:2], c[2] | {"order": "shuffled"}) for c in calls])
+    for y, call in zip(results, calls, strict=True):
+        assert_close(y, call)
+
+
+@pytest.mark.parametrize("case", [CONV[1], BLOCKS[0]], ids=["dpwconv", "dpw_inverted_residual"])
+def test_tensors_need_not_be_aligned(kernels, case):
+    operator, arrays, attributes = call = case.call("float16")
+    shifted = [np.empty(array.size + 1, array.dtype)[1:].reshape(array.shape) for array in arrays]
+    for to, array in zip(shifted, arrays, strict=True):
+        to[:] = array
+    assert all(array.ctypes.data % 4 == 2 for array in shifted)
+    assert_close(kernels(operator, *shifted, **attributes), call)
+
+
+@pytest.mark.parametrize(
+    ("case", "wrong"),
+    [
+        (conv("group", (6, 6), 2), {"group": 4}),
+        (conv("group", (6, 6), 2), {"group": 0}),
+        (conv("weights", (6, 6), 2), {"weight_offset": 1}),
+        (conv("weights", (6, 6), 2), {"weight_offset": -1}),
+        (conv("weights", (6, 6), 2), {"weight_offset": 2**31 - 1}),
+        (conv("even kernel", (6, 6), 2), {"kernel_shape": (1, 2)}),
+        (conv("even kernel", (6, 6), 2), {"kernel_shape": (-1, -1)}),
+        (conv("mirror", (2, 2), 1, grid=(1, 3), kernel=(3, 1), pad="constant"), {"pad_mode": "reflect"}),
+        (conv("grid", (2, 2), 3), {"grid_width": 2}),
+        (conv("grid", (2, 2), 3), {"grid_height": 0}),
+        (conv("pixels", (2, 2), 3, grid=(1, 1)), {"height": 2**16, "width": 2**15}),
+        (conv("batch", (2, 2), 3), {"batch": 0}),
+        (block("hidden", (3, 4, 5), 8), {"hidden_channels": 0}),
+        (block("hidden", (3, 4, 5), 8), {"hidden_channels": 5}),
+        (block("hidden", (3, 4, 5), 8), {"hidden_channels": 2**30}),
+        (block("residual", (3, 4, 5), 8), {"residual": True}),
+        (block("kernel", (3, 4, 5), 8), {"kernel_shape": (5, 5)}),
+        (block("bias", (3, 4, 5), 8, bias=False), {}),
+    ],
+    ids=lambda value: str(value) if isinstance(value, dict) else value.name,
+)
+def test_contradicting_parameters_launch_nothing(kernels, case, wrong):
+    operator, arrays, attributes = case.call("float16")
+    with pytest.raises(KernelError) as error:
+        kernels(operator, *arrays, **attributes | wrong)
+    assert error.value.code == INVALID
+
+
+BARRIERS = [
+    (path, i, case)
+    for path, case in {
+        "dpwconv/lane_per_patch.cuh": CONV[1],
+        "dpwconv/pixel_tile.cuh": conv("two stages", (70, 5), 16),
+        "dpw_inverted_residual/pixel_tile.cuh": block("two stages", (5, 12, 4), 6),
+        "dpw_inverted_residual/tensor_core.cuh": BLOCKS[0],
+    }.items()
+    for i in range((PLUGINS / "kernels" / path).read_text().count("__syncthreads();"))
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("path", "index", "case"), BARRIERS, ids=[f"{b[0]}-{b[1]}" for b in BARRIERS])
+def test_without_any_of_its_barriers_a_kernel_fails_the_test_above(tmp_path, path, index, case):
+    shutil.copytree(PLUGINS, tmp_path / "trt_plugins")
+    source = tmp_path / "trt_plugins/kernels" / path
+    parts = source.read_text().split("__syncthreads();")
+    source.write_text("__syncthreads();".join(parts[: index + 1]) + "__syncthreads();".join(parts[index + 1 :]))
+    broken = Kernels(build(tmp_path, plugins=tmp_path / "trt_plugins"))
+    operator, arrays, attributes = case.call("float16")
+    oracle = expected(operator, arrays, attributes)
+    errors = [
+        np.abs(broken(operator, *arrays, order=order, **attributes) - oracle).max() / np.abs(oracle).max()
+        for order in ("forward", "reverse", "shuffled")
+    ]
+    assert not max(errors) < TOLERANCE["float16"]  # NaN included
+
+
+NVCC = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
+@pytest.mark.parametrize("architecture", [87, 90])
+def test_nvcc_compiles_without_warnings_and_spills(architecture):
+    rows = ptxas_rows(NVCC, architecture)
+    assert {row.kernel.split("<")[0] for row in rows} >= {"dpwInvertedResidualTensorCore", "dpwconvLanePerPatch"}
+    assert all(row.spill_bytes == 0 for row in rows), rows

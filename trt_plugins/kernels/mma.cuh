@@ -1,0 +1,42 @@
+// One product of two small FP16 matrices on the tensor cores, summed in float.
+#pragma once
+
+#include <cuda_fp16.h>
+
+#include <cstdint>
+
+#ifdef HYPERSEG_ON_CPU
+#include <cpu_mma.h>
+#else
+
+namespace hyperseg {
+
+// d [16, 8] += a [16, 8] b [8, 8], by all lanes of a warp together. With row = lane / 4 and pair = lane % 4 * 2, a lane
+// holds a[row, pair] and a[row, pair + 1] in a0 (low half first), a[row + 8, ...] in a1, b[pair, row] and
+// b[pair + 1, row] in b, and d[row, pair], d[row, pair + 1], d[row + 8, pair], d[row + 8, pair + 1] in d.
+// The depth of 8 is there from sm_75 on and wastes little of channel counts like 22, 34 and 68.
+__device__ inline void mma16x8x8(float (&d)[4], uint32_t a0, uint32_t a1, uint32_t b) {
+#if __CUDA_ARCH__ >= 750
+    asm volatile("mma.sync.aligned.m16n8k8.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5}, {%6}, {%0, %1, %2, %3};"
+                 : "+f"(d[0]), "+f"(d[1]), "+f"(d[2]), "+f"(d[3])
+                 : "r"(a0), "r"(a1), "r"(b));
+#else
+    __trap();  // not launched: see the launcher
+#endif
+}
+
+}  // namespace hyperseg
+
+#endif
+
+namespace hyperseg {
+
+// Two FP16 values, low half first: what lies side by side in memory and in a lane's share of a matrix.
+__device__ inline uint32_t packed(float low, float high) {
+    return __half_as_ushort(__float2half(low)) | uint32_t{__half_as_ushort(__float2half(high))} << 16;
+}
+__device__ inline uint32_t pairAt(__half const* values) { return *reinterpret_cast<uint32_t const*>(values); }
+__device__ inline float low(uint32_t pair) { return __half2float(__ushort_as_half(pair & 0xffff)); }
+__device__ inline float high(uint32_t pair) { return __half2float(__ushort_as_half(pair >> 16)); }
+
+}  // namespace hyperseg
