@@ -1,0 +1,111 @@
+#!/usr/bin/env bash
+# Builds libhyperseg_plugins.so, which gives TensorRT the operators DPWConv and DPWInvertedResidual.
+set -euo pipefail
+
+usage() {
+  cat <<'EOF'
+scripts/build_plugin.sh [--tensorrt-root DIR | --tensorrt-major N] [--arch LIST] [--out DIR]
+
+  --tensorrt-root DIR  TensorRT whose headers to use: a folder with include/NvInferRuntime.h. Without it: the variable
+                       TENSORRT_ROOT, then the system's folders (deb packages, JetPack), then the project's own
+                       declarations for TensorRT 10
+  --tensorrt-major N   use the project's own declarations for TensorRT 10 or 11, look for no headers
+  --arch LIST          GPU architectures such as 87,90. Without it: those of 72, 75, 80, 86, 87, 89, 90, 100, 110 and
+                       120 that the CUDA toolkit has
+  --out DIR            where tensorrtN/libhyperseg_plugins.so goes (default: out/plugin)
+
+Nothing of TensorRT is linked; a library serves all releases of one major version of TensorRT.
+EOF
+}
+
+fail() {
+  printf '%s\n' "$@" >&2
+  exit 2
+}
+
+root="" major="" arch="" out=""
+while [ $# -gt 0 ]; do
+  case $1 in
+    --help | -h) usage && exit ;;
+    --tensorrt-root | --tensorrt-major | --arch | --out)
+      [ -n "${2:-}" ] || fail "$1 needs a value." "See scripts/build_plugin.sh --help"
+      case $1 in
+        --tensorrt-root) root=$2 ;;
+        --tensorrt-major) major=$2 ;;
+        --arch) arch=$2 ;;
+        --out) out=$(realpath -m "$2") ;;
+      esac
+      shift 2
+      ;;
+    *) fail "There is no option $1." "See scripts/build_plugin.sh --help" ;;
+  esac
+done
+[ -z "$root" ] || [ -z "$major" ] || fail "--tensorrt-root and --tensorrt-major exclude each other: the headers say which version they are."
+case $major in "" | 10 | 11) ;; *) fail "--tensorrt-major is $major; the project declares TensorRT 10 and 11. For 8.5 and 8.6 use --tensorrt-root." ;; esac
+[ -z "$root" ] || root=$(realpath -m "$root")
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+out=${out:-$PWD/out/plugin}
+
+# The CUDA compiler: JetPack installs it without putting it on the PATH.
+nvcc=${CUDACXX:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
+command -v "$nvcc" >/dev/null || fail "There is no CUDA compiler (nvcc)." \
+  "Install the CUDA toolkit, or put its nvcc on the PATH or into the variable CUDACXX."
+command -v cmake >/dev/null || fail "There is no cmake. Install it: apt-get install cmake, or pip install cmake."
+
+# TensorRT's headers.
+include="" found=""
+if [ -n "$root" ]; then
+  [ -f "$root/include/NvInferRuntime.h" ] || fail "$root holds no include/NvInferRuntime.h." \
+    "--tensorrt-root is the folder of an unpacked TensorRT, or any that has its include/."
+  include=$root/include found=--tensorrt-root
+elif [ -z "$major" ] && [ -n "${TENSORRT_ROOT:-}" ]; then
+  [ -f "$TENSORRT_ROOT/include/NvInferRuntime.h" ] || fail "TENSORRT_ROOT is $TENSORRT_ROOT, which holds no include/NvInferRuntime.h." \
+    "Correct the variable, or unset it to take the system's headers."
+  include=$TENSORRT_ROOT/include found=TENSORRT_ROOT
+elif [ -z "$major" ]; then
+  for folder in "/usr/include/$(uname -m)-linux-gnu" /usr/include; do
+    if [ -f "$folder/NvInferRuntime.h" ]; then
+      include=$folder found="the system"
+      break
+    fi
+  done
+fi
+if [ -n "$include" ]; then
+  # 11 writes NV_TENSORRT_MAJOR as the name of another macro: the compiler resolves it.
+  version=$(printf '#include <NvInferVersion.h>\nNV_TENSORRT_MAJOR NV_TENSORRT_MINOR\n' |
+    "${CXX:-g++}" -E -P -x c++ -I "$include" - | tail -n 1)
+  read -r major minor <<<"$version"
+  case $major.$minor in
+    8.[56] | 10.* | 11.*) ;;
+    *) fail "$include is TensorRT $major.$minor; the plugin serves 8.5, 8.6, 10 and 11." ;;
+  esac
+  echo "TensorRT $major.$minor, headers in $include (from $found)"
+else
+  major=${major:-10}
+  echo "TensorRT $major, the project's own declarations (trt_plugins/abi)"
+fi
+
+# GPU architectures.
+known=$("$nvcc" --help | grep -o 'compute_[0-9]*\b' | sed 's/compute_//' | sort -nu)
+if [ -z "$arch" ]; then
+  for sm in 72 75 80 86 87 89 90 100 110 120; do
+    grep -qx "$sm" <<<"$known" && arch=${arch:+$arch,}$sm
+  done
+fi
+[ -n "$arch" ] || fail "$nvcc has none of the GPU architectures that the plugin serves; name some with --arch."
+arch=$(tr , '\n' <<<"$arch" | sort -nu | paste -sd,) # the last one is the newest
+for sm in ${arch//,/ }; do
+  grep -qx "$sm" <<<"$known" || fail "$nvcc has no architecture $sm; it has $(echo $known)."
+done
+echo "$("$nvcc" --version | grep -o 'release [0-9.]*' | sed 's/release/CUDA/'), architectures $arch"
+
+build=$out/tensorrt$major/build
+cmake -S trt_plugins -B "$build" -DCMAKE_CUDA_COMPILER="$nvcc" -DCMAKE_CUDA_ARCHITECTURES=OFF \
+  -DTENSORRT_MAJOR="$major" -DTENSORRT_INCLUDE_DIR="$include" -DGPU_ARCHITECTURES="${arch//,/;}"
+cmake --build "$build" --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}"
+
+# A running program may have the old file open: replace it, do not write into it.
+library=$out/tensorrt$major/libhyperseg_plugins.so
+cp "$build/libhyperseg_plugins.so" "$library.new"
+mv "$library.new" "$library"
+echo "Built $library"

@@ -1,0 +1,31 @@
+// What the library exports: its creators, and the way to TensorRT's logger. TensorRT calls both when it loads the
+// library (loadLibrary, trtexec --dynamicPlugins); nothing happens before.
+
+#include "logger.h"
+#include "operator.h"
+#include "tensorrt.h"
+
+#if NV_TENSORRT_MAJOR >= 10
+#include "v3_adapter.h"
+using Creator = hyperseg::V3Creator;
+using CreatorInterface = nvinfer1::IPluginCreatorInterface;
+#define GET_CREATORS getCreators
+#else
+#include "v2_adapter.h"
+using Creator = hyperseg::V2Creator;
+using CreatorInterface = nvinfer1::IPluginCreator;
+#define GET_CREATORS getPluginCreators
+#endif
+
+#define EXPORTED extern "C" __attribute__((visibility("default")))
+
+EXPORTED void setLoggerFinder(nvinfer1::ILoggerFinder* finder) { hyperseg::setLoggerFinder(finder); }
+
+// Returns an array of nbCreators creators, which live as long as the library is loaded.
+EXPORTED CreatorInterface* const* GET_CREATORS(int32_t& nbCreators) {
+    static Creator dpwConv(hyperseg::operatorKinds()[0]);
+    static Creator dpwInvertedResidual(hyperseg::operatorKinds()[1]);
+    static CreatorInterface* const creators[] = {&dpwConv, &dpwInvertedResidual};
+    nbCreators = 2;
+    return creators;
+}
