@@ -1,0 +1,250 @@
+"""The GPU check without a GPU: its floors, cases, ratios, report and builds; the kernels' values on the CPU."""
+
+import ctypes
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from unittest.mock import Mock
+
+import pytest
+import torch
+
+from tests.trt_plugins.kernel_library import build
+from training import create_model
+from training.network import dpwconv as specification
+from trt_plugins.gpu.cases import random_tensors, run
+from trt_plugins.gpu.correctness import check_values, clean, runner_line, sanitize, sanitizer_cases
+from trt_plugins.gpu.floors import Ceilings, level_floor_us, level_work, operator_work, operators_floor_us
+from trt_plugins.gpu.library import BuildError, DpwConvParams, KernelLibrary, build_library, build_runner, find_nvcc
+from trt_plugins.gpu.report import Check, Failed, NotRun, Report, attempt, read, report_path, summary, write
+from trt_plugins.gpu.shapes import operators_to_check, published_levels, small_shapes
+from trt_plugins.gpu.speed import Times, level_row, total_row
+
+ROOT = Path(__file__).parents[2]
+CEILINGS = Ceilings(bytes_per_s=1e12, operations_per_s=1e14, source="made up")
+LEVEL_4 = published_levels()["cityscapes-m"][4]
+
+
+def test_bytes_and_operations_of_a_fused_level_by_hand():
+    pixels, patches = 256 * 512, 16 * 32
+    theta = 68 * 34 + 68 * 9 + 19 * 68
+    assert theta == 4216
+    (block,) = LEVEL_4.operators
+    work = operator_work(LEVEL_4, block, 2)
+    assert work.bytes == 2 * (34 * pixels + theta * patches + 19 * pixels)
+    assert work.operations == 2 * theta * pixels
+    # In MB and 10^6 multiplications: skip map and previous level at half the size 5.24, theta 4.32, output 4.98.
+    level = level_work(LEVEL_4, 2)
+    assert level.bytes / 1e6 == pytest.approx(5.243 + 4.317 + 4.981, abs=0.002)
+    assert level.operations / 2e6 == pytest.approx(552.6, abs=0.05)
+    assert operators_floor_us(LEVEL_4, CEILINGS, 2) == pytest.approx(18.2, abs=0.05)  # bound by its 18.2 MB
+    assert level_floor_us(LEVEL_4, replace(CEILINGS, operations_per_s=1e13), 2) == pytest.approx(110.5, abs=0.05)
+    assert level_work(replace(LEVEL_4, batch=3), 4).bytes == 6 * level.bytes
+
+
+def test_a_level_of_three_operators_also_moves_its_hidden_maps():
+    level = published_levels()["voc-l"][5]
+    pixels, patches, theta = 512 * 512, 256, 22 * 11 + 22 * 9 + 21 * 22
+    moved = sum(operator_work(level, operator, 2).bytes for operator in level.operators)
+    assert moved == 2 * ((11 + 4 * 22 + 21) * pixels + theta * patches)
+    assert level_work(level, 2).bytes == 2 * (3 * pixels + 6 * pixels // 4 + theta * patches + 21 * pixels)
+
+
+@pytest.mark.parametrize("name", published_levels())
+def test_levels_are_those_of_the_model(name):
+    model = create_model(name)
+    plan, (height, width) = model.decoder.plan, model.config.input_size
+    levels = published_levels()[name]
+    assert len(levels) == len(plan.levels)
+    for index, (case, level) in enumerate(zip(levels, plan.levels, strict=True)):
+        assert (case.height, case.width, case.batch) == (height >> (5 - index), width >> (5 - index), 1)
+        assert case.grid == (height // 32, width // 32)
+        assert case.weight_channels == plan.mappers[level.mapper].out_channels
+        assert case.previous_channels == (plan.levels[index - 1].out_channels if index else 0)
+        first, last = case.operators[0], case.operators[-1]
+        assert (first.in_channels, last.out_channels) == (level.in_channels, level.out_channels)
+        assert first.weight_offset == level.weight_offset
+        assert sum(operator.theta_size for operator in case.operators) == level.theta_size
+
+
+@pytest.mark.parametrize("name", ["voc-l", "cityscapes-s"])
+def test_a_level_computes_what_the_folded_level_of_the_model_does(name):
+    from export.fold import fold_batchnorm
+
+    levels = fold_batchnorm(create_model(name)).decoder.levels
+    for case, level in zip(published_levels()[name], levels, strict=True):
+        patch = case.height // case.grid[0], case.width // case.grid[1]
+        small = replace(case, grid=(2, 3), height=2 * patch[0], width=3 * patch[1])
+        tensors = random_tensors(small, torch.float32, "cpu", seed=0)
+        biases = [bias.detach() for bias in level.parameters()]
+        per_operator = [biases] if len(small.operators) == 1 else [[bias] for bias in biases]
+        tensors = replace(tensors, biases=tuple(map(tuple, per_operator)))
+        with torch.inference_mode():
+            torch.testing.assert_close(run(small, specification, tensors), level(tensors.x, tensors.weight))
+
+
+def test_cases_cover_both_batches_and_every_small_shape():
+    cases = operators_to_check()
+    assert len({case.name for case in cases}) == len(cases)
+    # voc-l has 2 point-wise levels and 4 of three operators, the others one operator a level.
+    assert len(cases) == 2 * (2 + 4 * 3 + 5 + 5 + 5 + 6) + len(small_shapes())
+    assert {case.batch for case in cases} == {1, 2, 3}
+    assert all(len(case.operators) == 1 for case in cases)
+    for small in small_shapes():  # each is legal: the specification takes it
+        tensors = random_tensors(small, torch.float64, "cpu", seed=0)
+        assert run(small, specification, tensors).isfinite().all()
+
+
+def test_ratios_of_levels_and_decoders():
+    first = level_row(LEVEL_4, Times(kernels=20.0, eager=400.0, compiled=100.0), CEILINGS)
+    assert first["eager/kernels"] == 20
+    assert first["compiled/kernels"] == 5
+    assert first["kernels/operators_floor"] == pytest.approx(20 / 18.206, rel=1e-3)
+    assert first["kernels/level_floor"] == pytest.approx(20 / 14.541, rel=1e-3)
+    second = level_row(published_levels()["cityscapes-m"][0], Times(5.0, 30.0, None), CEILINGS)
+    assert second["compiled/kernels"] is None
+    total = total_row("decoder", [first, second])
+    assert (total["kernels_us"], total["eager_us"], total["compiled_us"]) == (25, 430, None)
+    assert total["eager/kernels"] == 430 / 25
+    assert total["compiled/kernels"] is None
+    floor_us = first["operators_floor_us"] + second["operators_floor_us"]
+    assert total["kernels/operators_floor"] == pytest.approx(25 / floor_us)
+
+
+def test_report_survives_the_file_and_names_day_and_device(tmp_path):
+    row = level_row(LEVEL_4, Times(20.0, 400.0, None), CEILINGS)
+    checks = (
+        Check("build", "passed", figures={"arch": "sm_90"}),
+        Check("FP32", "failed", "1 of 2 cases", {"largest_error": 0.5, "errors": {"a": 0.5, "b": 0.0}}),
+        Check("racecheck", "not run", "there is no compute-sanitizer"),
+        Check("speed", "passed", figures={"levels": [row], "decoders": [total_row("decoder", [row])]}),
+    )
+    report = Report("2026-01-31", {"device": "NVIDIA H200", "commit": "unknown"}, checks)
+    path = report_path(tmp_path / "reports", report)
+    assert path.name == "2026-01-31-nvidia-h200.json"
+    write(report, path)
+    assert read(path) == report
+    assert list(path.parent.iterdir()) == [path]
+    assert report.failed
+    assert not replace(report, checks=checks[2:]).failed
+    text = summary(report)
+    assert "failed  FP32 (largest error 5.0e-01): 1 of 2 cases" in text
+    assert "not run  racecheck: there is no compute-sanitizer" in text
+    assert "cityscapes-m level 4" in text
+
+
+def test_what_a_check_raises_becomes_its_status():
+    def raising(error):
+        return attempt("name", Mock(side_effect=error))
+
+    assert attempt("name", lambda: {"figure": 1}) == Check("name", "passed", figures={"figure": 1})
+    assert raising(NotRun("no GPU")) == Check("name", "not run", "no GPU")
+    assert raising(Failed("too far", {"largest_error": 2.0})).figures == {"largest_error": 2.0}
+    assert raising(RuntimeError("illegal access")) == Check("name", "failed", "RuntimeError: illegal access")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tells what a machine without a GPU says")
+@pytest.mark.parametrize("with_out", [False, True])
+def test_without_a_gpu_nothing_passes_and_nothing_fails(tmp_path, with_out):
+    out = tmp_path / "report.json"
+    reports = sorted(ROOT.glob("docs/reports/*"))
+    result = subprocess.run(
+        [ROOT / "scripts/gpu_check.sh", *(["--out", out] if with_out else [])],
+        env=os.environ | {"HYPERSEG_PYTHON": sys.executable},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert (result.returncode, result.stdout.count("not run  "), result.stdout.count("passed")) == (0, 8, 0)
+    assert out.exists() == with_out
+    assert sorted(ROOT.glob("docs/reports/*")) == reports
+    if with_out:
+        assert {check["status"] for check in json.loads(out.read_text())["checks"]} == {"not run"}
+        assert read(out).machine["device"] == "none"
+
+
+def test_the_check_needs_nothing_but_torch():
+    blocked = ["timm", "lightning", "torchvision", "cv2", "numpy", "onnx", "onnxruntime", "PIL", "tqdm", "yaml"]
+    script = f"import sys; sys.modules |= dict.fromkeys({blocked}); import trt_plugins.gpu.__main__"
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
+
+
+@pytest.mark.parametrize("last", [float("nan"), 100.0])
+def test_a_wrong_or_unwritten_value_fails_a_case(last):
+    def wrong(*arguments, out, **attributes):
+        out.copy_(specification.dpwconv(*arguments, **attributes))
+        out[..., -1, -1] = last
+
+    with pytest.raises(Failed, match="1 of 1 cases beyond 1e-05: small shape 1") as failure:
+        check_values(SimpleNamespace(dpwconv=wrong), torch.float32, [small_shapes()[1]], "cpu")
+    json.dumps(failure.value.figures, allow_nan=False)
+
+
+class OnCpu(KernelLibrary):
+    """The binding with the kernels' own source compiled for the CPU behind it."""
+
+    def __init__(self, path):
+        self._library = ctypes.CDLL(str(path))
+
+    def _launch(self, name, params, x):
+        assert getattr(self._library, name)(ctypes.byref(params)) == 0
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_the_binding_hands_every_value_to_the_kernels(tmp_path, dtype):
+    check_values(OnCpu(build(tmp_path)), dtype, small_shapes(), "cpu")
+
+
+def test_the_binding_refuses_what_the_kernels_cannot_see():
+    library = OnCpu.__new__(OnCpu)
+    x, weight, bias = torch.zeros(2, 3, 4, 4), torch.zeros(2, 15, 2, 2), torch.zeros(5)
+    for arguments, message in (
+        ((x, weight[:1], bias), "weights for 1 maps"),
+        ((x, weight, bias[:4]), "a bias"),
+        ((x, weight.half(), bias), "all float32 or all float16"),
+        ((x.transpose(2, 3), weight, bias), "contiguous"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            library.dpwconv(*arguments, out_channels=5)
+    with pytest.raises(ValueError, match="on a CUDA device"):
+        KernelLibrary._launch(library, "dpwconv", None, x)
+
+
+def test_runner_reads_as_many_numbers_as_are_written():
+    source = (ROOT / "trt_plugins/gpu/runner.cu").read_text()
+    fields = source.partition("struct Case {")[2].partition("}")[0].replace("int32_t", "").strip(" \n;").split(",")
+    lines = {runner_line(case, dtype) for case in sanitizer_cases() for dtype in (torch.float32, torch.float16)}
+    assert {len(line.split()) for line in lines} == {len(fields)} == {18}
+
+
+def test_only_a_closing_line_without_errors_is_clean():
+    assert clean("========= ERROR SUMMARY: 0 errors")
+    assert clean("========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)")
+    assert not clean("========= ERROR SUMMARY: 10 errors")
+    assert not clean("========= RACECHECK SUMMARY: 1 hazard displayed (0 errors, 1 warning)")
+    assert not clean("Segmentation fault")
+
+
+def test_sanitizer_is_not_run_where_it_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("trt_plugins.gpu.correctness.find_nvcc", lambda: None)
+    with pytest.raises(NotRun, match="no compute-sanitizer"):
+        sanitize(tmp_path / "runner", "memcheck")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_nvcc() is None, reason="needs nvcc")
+def test_nvcc_compiles_library_and_runner_for_sm_90(tmp_path):
+    path = build_library(tmp_path, "90")
+    library = KernelLibrary(path)  # which compares the sizes of the structs
+    with pytest.raises(RuntimeError, match=r"dpwconv: invalid argument"):
+        library.raise_for("dpwconv", library._library.dpwconv(ctypes.byref(DpwConvParams()), None))
+    runner = build_runner(path, "90")
+    assert subprocess.run([runner], capture_output=True).returncode == 2
+    with pytest.raises(BuildError, match="nvcc did not build"):
+        build_library(tmp_path, "1")
