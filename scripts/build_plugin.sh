@@ -4,15 +4,19 @@ set -euo pipefail
 
 usage() {
   cat <<'EOF'
-scripts/build_plugin.sh [--tensorrt-root DIR | --tensorrt-major N] [--arch LIST] [--out DIR]
+scripts/build_plugin.sh [--tensorrt-root DIR | --tensorrt-major N] [--arch LIST] [--aarch64 DIR] [--out DIR]
 
   --tensorrt-root DIR  TensorRT whose headers to use: a folder with include/NvInferRuntime.h. Without it: the variable
                        TENSORRT_ROOT, then the system's folders (deb packages, JetPack), then the project's own
                        declarations for TensorRT 10
   --tensorrt-major N   use the project's own declarations for TensorRT 10 or 11, look for no headers
   --arch LIST          GPU architectures such as 87,90. Without it: those of 72, 75, 80, 86, 87, 89, 90, 100, 110 and
-                       120 that the CUDA toolkit has
-  --out DIR            where tensorrtN/libhyperseg_plugins.so goes (default: out/plugin)
+                       120 that the CUDA toolkit has; with --aarch64 those of 72, 87 and 110
+  --aarch64 DIR        cross-build for a Jetson. DIR is the CUDA runtime for aarch64, of the same release as nvcc: a
+                       folder with include/cuda_runtime_api.h and lib/libcudart_static.a. The system's headers of
+                       TensorRT are then those in /usr/include/aarch64-linux-gnu
+  --out DIR            where tensorrtN/libhyperseg_plugins.so goes, with --aarch64 aarch64/tensorrtN/...
+                       (default: out/plugin)
 
 Nothing of TensorRT is linked; a library serves all releases of one major version of TensorRT.
 EOF
@@ -23,16 +27,17 @@ fail() {
   exit 2
 }
 
-root="" major="" arch="" out=""
+root="" major="" arch="" runtime="" out=""
 while [ $# -gt 0 ]; do
   case $1 in
     --help | -h) usage && exit ;;
-    --tensorrt-root | --tensorrt-major | --arch | --out)
+    --tensorrt-root | --tensorrt-major | --arch | --aarch64 | --out)
       [ -n "${2:-}" ] || fail "$1 needs a value." "See scripts/build_plugin.sh --help"
       case $1 in
         --tensorrt-root) root=$2 ;;
         --tensorrt-major) major=$2 ;;
         --arch) arch=$2 ;;
+        --aarch64) runtime=$(realpath -m "$2") ;;
         --out) out=$(realpath -m "$2") ;;
       esac
       shift 2
@@ -44,13 +49,41 @@ done
 case $major in "" | 10 | 11) ;; *) fail "--tensorrt-major is $major; the project declares TensorRT 10 and 11. For 8.5 and 8.6 use --tensorrt-root." ;; esac
 [ -z "$root" ] || root=$(realpath -m "$root")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-out=${out:-$PWD/out/plugin}
+out=${out:-$PWD/out/plugin}${runtime:+/aarch64}
 
 # The CUDA compiler: JetPack installs it without putting it on the PATH.
 nvcc=${CUDACXX:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
 command -v "$nvcc" >/dev/null || fail "There is no CUDA compiler (nvcc)." \
   "Install the CUDA toolkit, or put its nvcc on the PATH or into the variable CUDACXX."
 command -v cmake >/dev/null || fail "There is no cmake. Install it: apt-get install cmake, or pip install cmake."
+release=$("$nvcc" --version | sed -n 's/.*release \([0-9.]*\).*/\1/p')
+
+# A cross-build takes another compiler, CUDA runtime and folder of headers than this machine's.
+platform=$(uname -m) system=/usr/include served="72 75 80 86 87 89 90 100 110 120" cross=()
+if [ -n "$runtime" ]; then
+  [ "$platform" != aarch64 ] || fail "This machine is an aarch64 itself: build without --aarch64."
+  cxx=${CXX:-aarch64-linux-gnu-g++}
+  command -v "$cxx" >/dev/null || fail "There is no compiler $cxx." \
+    "Install it: apt-get install g++-aarch64-linux-gnu, or name a C++ compiler for aarch64 by the variable CXX."
+  machine=$("$cxx" -dumpmachine)
+  [[ $machine == aarch64-* ]] || fail "The variable CXX is $cxx, which compiles for $machine." \
+    "With --aarch64 it must name a compiler for aarch64; without it aarch64-linux-gnu-g++ is taken."
+  [[ $runtime != *" "* ]] || fail "There is a space in $runtime, which CMake cannot pass to nvcc: move the folder."
+  for file in include/cuda_runtime_api.h lib/libcudart_static.a; do
+    [ -f "$runtime/$file" ] || fail "$runtime holds no $file." \
+      "--aarch64 is the folder of the CUDA runtime for aarch64; docs/plugin.md says where to get it."
+  done
+  version=$(sed -n 's/^#define CUDART_VERSION *//p' "$runtime/include/cuda_runtime_api.h")
+  version=$((version / 1000)).$((version % 1000 / 10))
+  [ "$version" = "$release" ] || fail "$runtime is CUDA $version, but $nvcc is CUDA $release." \
+    "Take the runtime of the same release, or put the nvcc of that release into the variable CUDACXX."
+  [[ $(readelf -h "$runtime/lib/libcudart_static.a") == *AArch64* ]] || fail "$runtime is not for aarch64." \
+    "A CUDA toolkit holds the runtimes for other processors, if installed, in targets/; see docs/plugin.md."
+  # CUDA's headers are the same for all processors, so nvcc keeps its own.
+  cross=(-DCMAKE_SYSTEM_NAME=Linux -DCMAKE_SYSTEM_PROCESSOR=aarch64 -DCMAKE_CXX_COMPILER="$cxx"
+    -DCMAKE_CUDA_HOST_COMPILER="$cxx" -DCMAKE_CUDA_FLAGS="-target-dir $platform-linux -L$runtime/lib")
+  platform=aarch64 system="" served="72 87 110"
+fi
 
 # TensorRT's headers.
 include="" found=""
@@ -63,7 +96,7 @@ elif [ -z "$major" ] && [ -n "${TENSORRT_ROOT:-}" ]; then
     "Correct the variable, or unset it to take the system's headers."
   include=$TENSORRT_ROOT/include found=TENSORRT_ROOT
 elif [ -z "$major" ]; then
-  for folder in "/usr/include/$(uname -m)-linux-gnu" /usr/include; do
+  for folder in "/usr/include/$platform-linux-gnu" $system; do
     if [ -f "$folder/NvInferRuntime.h" ]; then
       include=$folder found="the system"
       break
@@ -88,7 +121,7 @@ fi
 # GPU architectures.
 known=$("$nvcc" --help | grep -o 'compute_[0-9]*\b' | sed 's/compute_//' | sort -nu)
 if [ -z "$arch" ]; then
-  for sm in 72 75 80 86 87 89 90 100 110 120; do
+  for sm in $served; do
     grep -qx "$sm" <<<"$known" && arch=${arch:+$arch,}$sm
   done
 fi
@@ -97,10 +130,12 @@ arch=$(tr , '\n' <<<"$arch" | sort -nu | paste -sd,) # the last one is the newes
 for sm in ${arch//,/ }; do
   grep -qx "$sm" <<<"$known" || fail "$nvcc has no architecture $sm; it has $(echo $known)."
 done
-echo "$("$nvcc" --version | grep -o 'release [0-9.]*' | sed 's/release/CUDA/'), architectures $arch"
+echo "CUDA $release, architectures $arch"
 
 build=$out/tensorrt$major/build
-cmake -S trt_plugins -B "$build" -DCMAKE_CUDA_COMPILER="$nvcc" -DCMAKE_CUDA_ARCHITECTURES=OFF \
+# CMake keeps for ever what it once found out about the compiler; the aarch64 runtime is part of that.
+[ -z "$runtime" ] || rm -rf "$build"
+cmake -S trt_plugins -B "$build" -DCMAKE_CUDA_COMPILER="$nvcc" -DCMAKE_CUDA_ARCHITECTURES=OFF "${cross[@]}" \
   -DTENSORRT_MAJOR="$major" -DTENSORRT_INCLUDE_DIR="$include" -DGPU_ARCHITECTURES="${arch//,/;}"
 cmake --build "$build" --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}"
 
@@ -109,3 +144,6 @@ library=$out/tensorrt$major/libhyperseg_plugins.so
 cp "$build/libhyperseg_plugins.so" "$library.new"
 mv "$library.new" "$library"
 echo "Built $library"
+if [ -n "$runtime" ] && [ "${release%%.*}" -ge 13 ]; then
+  echo "CUDA $release serves JetPack 7 (Orin from 7.2). The older drivers of JetPack 5 and 6 need CUDA 11.4 or 12."
+fi

@@ -30,6 +30,11 @@ class Session:
         """Ask for fields and read them as a dict."""
         return dict(field.split("=") for field in self.ask(command, *words).split())
 
+    def close(self):
+        """End the process, which must not have crashed."""
+        self.process.stdin.close()
+        assert self.process.wait() == 0
+
     def _answer(self):
         verdict, _, text = self.process.stdout.readline().rstrip("\n").partition(" ")
         if verdict == "no":

@@ -95,8 +95,7 @@ def start_session(tmp_path_factory):
 
     yield start
     for session in sessions:
-        session.process.stdin.close()
-        assert session.process.wait() == 0
+        session.close()
 
 
 @pytest.fixture(scope="module")
