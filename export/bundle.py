@@ -14,6 +14,7 @@ import onnx
 import torch
 
 from export.dead_paths import Dropped, drop_dead_paths
+from export.downgrade import downgrade
 from export.fold import fold_batchnorm
 from export.graph import onnx_from_model, quieten_exporter
 from export.operators import VERSION, attach_functions
@@ -69,7 +70,7 @@ def export_bundle(
         progress("emit ONNX")
         bare = onnx_from_model(folded, info, logits=logits)
         progress("write the files")
-        onnx.save(bare, folder / f"{info.name}.fp32.trt.onnx")
+        onnx.save(downgrade(bare), folder / f"{info.name}.fp32.trt.onnx")
         onnx.save(attach_functions(bare), folder / f"{info.name}.fp32.onnx")
         (folder / TORCH_REFERENCE_NAME).write_bytes(_reference(model, height, width))
         manifest = Manifest(

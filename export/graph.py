@@ -20,7 +20,8 @@ OPSET = 20
 class Deployed(nn.Module):
     """A folded HyperSeg between its deployment's ends: RGB uint8 [N, H, W, 3] to labels uint8 [N, H, W].
 
-    With ``logits`` it returns (labels, logits float32 [N, classes, H, W]).
+    With ``logits`` it returns (labels, logits float32 [N, classes, H, W]). TensorRT knows uint8 only at the ends
+    and cast from or to float: so the image is cast before anything else, and the labels by way of float.
     """
 
     def __init__(self, folded: HyperSeg, logits: bool) -> None:
@@ -30,8 +31,8 @@ class Deployed(nn.Module):
 
     def forward(self, image: Tensor) -> Tensor | tuple[Tensor, Tensor]:
         """Normalise, segment, take the arg max."""
-        logits = self.network(normalise(image.permute(0, 3, 1, 2), self.network.config))
-        labels = logits.argmax(1).to(torch.uint8)
+        logits = self.network(normalise(image.float().permute(0, 3, 1, 2), self.network.config))
+        labels = logits.argmax(1).float().to(torch.uint8)
         return (labels, logits) if self.logits else labels
 
 
@@ -57,9 +58,19 @@ def onnx_from_model(folded: HyperSeg, info: ModelInfo, *, logits: bool = False) 
     model = program.model_proto
     for noted in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output, model.graph):
         del noted.metadata_props[:]  # the exporter's notes: stack traces with the paths of this machine
+    _ask_the_cast_for_shapes(model.graph)
     onnx.helper.set_model_props(model, {ONNX_METADATA_KEY: info.to_json()})
     onnx.checker.check_model(model, full_check=True)
     return model
+
+
+def _ask_the_cast_for_shapes(graph: onnx.GraphProto) -> None:
+    """Let the image's cast answer for the image's shape, which the exporter asks of the image itself: see Deployed."""
+    (cast,) = (node for node in graph.node if node.op_type == "Cast" and node.input[0] == "image")
+    for shape in [node for node in graph.node if node.op_type == "Shape" and node.input[0] == "image"]:
+        graph.node.remove(shape)
+        shape.input[0] = cast.output[0]
+        graph.node.insert(list(graph.node).index(cast) + 1, shape)
 
 
 def quieten_exporter() -> None:

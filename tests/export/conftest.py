@@ -5,7 +5,7 @@ from torch import nn
 from training import create_model
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def random_model():
     """Make a variant in eval mode whose BatchNorms have random statistics and affine, so that folding them shows."""
 

@@ -12,6 +12,7 @@ from export.dead_paths import drop_dead_paths
 from export.fold import fold_batchnorm
 from export.graph import onnx_from_model
 from export.operators import attach_functions
+from tests.export.parsers import assert_tensorrt_reads
 from training import HyperSeg
 from training.losses import cross_entropy
 from training.network.model import normalise
@@ -47,6 +48,7 @@ def test_an_ablation_trains_a_few_steps_and_exports(name):
     folded, _ = drop_dead_paths(fold_batchnorm(model))
     graph = onnx_from_model(folded, info_from_config(config, *size), logits=True)
     assert bool([node for node in graph.graph.node if node.domain == "hyperseg"]) == config.dynamic
+    assert_tensorrt_reads(graph)
     session = onnxruntime.InferenceSession(attach_functions(graph).SerializeToString())
     labels, logits = session.run(None, {"image": images.permute(0, 2, 3, 1).numpy()})
     with torch.inference_mode():

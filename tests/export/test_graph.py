@@ -12,6 +12,7 @@ from export.fold import fold_batchnorm
 from export.graph import onnx_from_model
 from export.operators import attach_functions
 from runtime.bundle import ONNX_METADATA_KEY, ModelInfo
+from tests.export.parsers import assert_tensorrt_reads
 from training.network.model import normalise
 
 pytestmark = pytest.mark.slow
@@ -40,6 +41,7 @@ def test_every_variant_runs_in_onnx_runtime_with_any_batch(random_model, name):
     assert not bare.functions
     assert {prop.key: prop.value for prop in bare.metadata_props}[ONNX_METADATA_KEY] == info.to_json()
     assert ModelInfo.from_json(info.to_json()) == info
+    assert_tensorrt_reads(bare)
 
     session = onnxruntime.InferenceSession(attach_functions(bare).SerializeToString())
     for batch in (1, 3):
