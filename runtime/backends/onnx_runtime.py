@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
+from runtime.backends.backend import Backend, CpuSlot
 from runtime.bundle import ONNX_METADATA_KEY, ModelInfo
 from runtime.errors import UserError
 
@@ -14,7 +15,7 @@ _LABEL_TYPES = {f"tensor({name})": np.dtype(name) for name in ("uint8", "int8", 
 _EXPORT_AGAIN = "Give a .onnx file that scripts/export.sh wrote, or export the checkpoint again."
 
 
-class OnnxRuntimeBackend:
+class OnnxRuntimeBackend(Backend):
     """Runs an exported ONNX file. ``threads`` is per operator; None leaves the choice to ONNX Runtime.
 
     Raises UserError if the file is missing, broken or not an exported HyperSeg.
@@ -24,6 +25,7 @@ class OnnxRuntimeBackend:
 
     def __init__(self, path: Path, *, threads: int | None = None) -> None:
         self.path = path
+        self.precision = _precision(path)
         self._session = _open_session(path, threads)
         self.info = _model_info(self._session, path)
         outputs = {output.name: output.type for output in self._session.get_outputs()}
@@ -31,6 +33,7 @@ class OnnxRuntimeBackend:
         self._labels_dtype = _LABEL_TYPES[outputs["labels"]]
         self._binding = self._session.io_binding()
         self._labels = np.empty((0,), self._labels_dtype)
+        self.slots = (CpuSlot(self.info, self.labels),)
 
     def labels(self, image_nhwc: np.ndarray) -> np.ndarray:
         """Classify images, uint8 RGB [N, H, W, 3] and C-contiguous, into uint8 labels [N, H, W].
@@ -51,6 +54,12 @@ class OnnxRuntimeBackend:
             raise UserError(f"{self.path} has no logits output. Export it with --logits.")
         (logits,) = self._session.run(["logits"], {"image": image_nhwc})
         return np.asarray(logits, np.float32)
+
+
+def _precision(path: Path) -> str:
+    """What the file's name says, NAME.PRECISION.onnx; ONNX Runtime does not tell the weights' type."""
+    precision = path.stem.rpartition(".")[2]
+    return precision if precision in ("fp32", "fp16", "int8") else "unknown"
 
 
 def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:

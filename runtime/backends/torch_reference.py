@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from runtime.backends.backend import Backend, CpuSlot
 from runtime.bundle import ModelInfo
 from runtime.errors import UserError
 
@@ -14,19 +15,21 @@ if TYPE_CHECKING:
     import torch
 
 
-class TorchBackend:
+class TorchBackend(Backend):
     """Runs ``model.pt2`` on the CPU. ``threads`` sets torch's threads for the whole process; None leaves them.
 
     Raises UserError if torch is not installed or the file cannot be loaded.
     """
 
     name = "torch"
+    precision = "fp32"
     has_logits = True
 
     def __init__(self, path: Path, info: ModelInfo, *, threads: int | None = None) -> None:
         self.path = path
         self.info = info
         self._network = _load(path)
+        self.slots = (CpuSlot(info, self.labels),)
         if threads is not None:
             import torch
 
