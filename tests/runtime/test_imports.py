@@ -11,7 +11,7 @@ MODULES = sorted(
     ".".join(path.relative_to(PROJECT_ROOT).with_suffix("").parts).removesuffix(".__init__")
     for path in (PROJECT_ROOT / "runtime").rglob("*.py")
 )
-COMMANDS = ("runtime.demo", "runtime.parity", "runtime.contact_sheet")
+COMMANDS = ("runtime", "runtime.demo", "runtime.parity", "runtime.contact_sheet")
 
 BARE_ENVIRONMENT = """
 import importlib, runpy, sys
