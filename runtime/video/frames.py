@@ -1,8 +1,10 @@
-"""What travels from source to sink."""
+"""What travels from source to sink, and what a source is."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import threading
+from collections.abc import Generator
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,7 +17,20 @@ class Frame:
 
     name: str
     rgb: np.ndarray
-    time_s: float  # since the source's first frame
+    time_s: float  # since the source's first frame, without the time that a camera was away
+
+
+@dataclass(frozen=True)
+class Source:
+    """Frames and how they arrive. Close ``frames`` in the thread that reads it; it may raise EndedEarly."""
+
+    title: str
+    frames: Generator[Frame, None, None]
+    fps: float
+    length: int | None  # None: until someone stops it
+    live: bool = False  # frames come in real time, whoever is too slow misses some
+    still: bool = False  # images, to be looked at rather than played
+    stop: threading.Event = field(default_factory=threading.Event)  # set it, and a wait for a lost camera ends
 
 
 @dataclass(frozen=True)

@@ -24,21 +24,21 @@ _SEEN_SHARE = 0.001  # of the frame's pixels; what covers less is not worth a li
 class Overlay:
     """Paints labels over frames. ``opacity`` 0 leaves the frame as it is, 1 hides it behind the class colours.
 
-    ``legend`` is ``present`` (the classes in the frame), ``all`` or ``none``.
+    ``legend`` is ``present`` (the classes in the frame), ``all`` or ``none``. ``opacity`` may be set between frames,
+    from any thread; ``rows`` holds every class.
     """
 
     def __init__(
         self, classes: Sequence[str], palette: Sequence[Colour], *, opacity: float = 0.55, legend: str = "present"
     ) -> None:
-        self._rows: list[LegendRow] = list(zip(palette, classes, strict=True))
+        self.opacity = opacity
+        self.rows: list[LegendRow] = list(zip(palette, classes, strict=True))
         self._colours = colour_table(palette)
-        self._opacity = opacity
         self._legend = legend
 
     def paint(self, frame_rgb: np.ndarray, labels: np.ndarray, caption: str = "") -> np.ndarray:
         """Return a new RGB frame with colours, the caption at the top left and the legend at the top right."""
-        tint_rgb = np.take(self._colours, labels, axis=0)  # several times as fast as indexing
-        painted_rgb = cv2.addWeighted(frame_rgb, 1 - self._opacity, tint_rgb, self._opacity, 0)
+        painted_rgb = self.blend(frame_rgb, labels)
         height, width = labels.shape
         text_px = text_height(height, width)
         margin = text_px
@@ -49,14 +49,20 @@ class Overlay:
             lay(painted_rgb, legend_rgba, top=margin, left=width - margin - legend_rgba.shape[1])
         return painted_rgb
 
+    def blend(self, frame_rgb: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Return a new RGB frame with the class colours alone."""
+        opacity = self.opacity  # read once: another thread may set it meanwhile
+        tint_rgb = np.take(self._colours, labels, axis=0)  # several times as fast as indexing
+        return cv2.addWeighted(frame_rgb, 1 - opacity, tint_rgb, opacity, 0)
+
     def legend_rows(self, labels: np.ndarray) -> list[LegendRow]:
         """The lines of the legend for a frame's labels."""
         if self._legend == "none":
             return []
         if self._legend == "all":
-            return self._rows
-        pixels = np.bincount(labels.ravel(), minlength=len(self._rows))
-        return [row for row, seen in zip(self._rows, pixels, strict=False) if seen > _SEEN_SHARE * labels.size]
+            return self.rows
+        pixels = np.bincount(labels.ravel(), minlength=len(self.rows))
+        return [row for row, seen in zip(self.rows, pixels, strict=False) if seen > _SEEN_SHARE * labels.size]
 
 
 def colour_table(palette: Sequence[Colour]) -> np.ndarray:

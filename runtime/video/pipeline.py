@@ -1,26 +1,26 @@
-"""Capture, inference and display, each in a thread of its own."""
+"""Capture, the two ends of the network, and display, each in a thread of its own."""
 
 from __future__ import annotations
 
 import threading
 import time
+from array import array
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
-from runtime.video.frames import EndedEarly, Frame, Result
+from runtime.video.frames import EndedEarly, Frame, Result, Source
 from runtime.video.sinks import Sink
-from runtime.video.sources import Source
 
 Item = TypeVar("Item")
 
 _QUEUED_FRAMES = 4  # enough to even out jitter; a 1080p frame takes 6 MB
 _POLL_S = 0.02  # how often the main thread looks at Ctrl-C and at the window
-_JOIN_S = 5.0  # a camera that no longer answers must not keep the command from ending
+_CAPTURE_JOIN_S = 1.0  # a camera that no longer answers must not keep the command from ending
 
 
 class Closed(Exception):
@@ -46,14 +46,16 @@ class Channel(Generic[Item]):
     def send(self, item: Item) -> bool:
         """Hand an item over, waiting for room. Returns False once the receiver wants no more."""
         with self._changed:
+            if not self._newest_wins:
+                self._changed.wait_for(lambda: self._cancelled or len(self._items) < _QUEUED_FRAMES)
+            if self._cancelled:
+                return False
             if self._newest_wins:
                 self.dropped += len(self._items)
                 self._items.clear()
-            else:
-                self._changed.wait_for(lambda: self._cancelled or len(self._items) < _QUEUED_FRAMES)
             self._items.append(item)
             self._changed.notify_all()
-            return not self._cancelled
+            return True
 
     def close(self, error: BaseException | None = None) -> None:
         """End the channel as its sender; the receiver first gets what is queued, then ``error`` or Closed."""
@@ -90,57 +92,93 @@ class Channel(Generic[Item]):
 class Summary:
     """How a run went."""
 
-    latencies_ms: list[float]
+    latencies_ms: Sequence[float]
     elapsed_s: float
     dropped: int  # frames of a live source that came faster than they were segmented or shown
-    ended_early: EndedEarly | None
+    failure: Exception | None  # that ended it; every frame before it is good and in the sink
+
+
+class Labels(Protocol):
+    """A frame under way; see ``runtime.segmenter.Pending``."""
+
+    def labels(self) -> np.ndarray:
+        """Wait for the frame's labels, uint8 [H, W]. May be called in another thread than ``start``."""
+
+
+class Starts(Protocol):
+    """What segments the frames; see ``runtime.segmenter.Segmenter``."""
+
+    @property
+    def in_flight(self) -> int:
+        """How many frames may be under way at once."""
+
+    def start(self, frame_rgb: np.ndarray) -> Labels:
+        """Begin a frame, uint8 RGB [H, W, 3]."""
+
+
+@dataclass(frozen=True)
+class _Started:
+    frame: Frame
+    pending: Labels
+    start_s: float
 
 
 def run(
     source: Source,
-    segment: Callable[[np.ndarray], np.ndarray],
+    segmenter: Starts,
     sink: Sink,
     *,
     stop: threading.Event,
     on_result: Callable[[Result], object] = lambda result: None,
 ) -> Summary:
-    """Carry the source's frames through ``segment`` (frame_rgb -> labels) into the entered sink.
+    """Carry the source's frames through the network into the entered sink.
 
-    Three threads: capture, inference, and the caller's, which feeds the sink because windows belong to the main
-    thread. Files lose no frame and keep their order; of a live source the newest frame wins. Ends with the source,
-    when ``stop`` is set, or when the user closes the sink. An EndedEarly is returned in the summary if there are
-    frames to keep; every other error, in whichever thread, is raised here.
+    Four threads, so that a frame is captured, a second resized and uploaded, a third awaited from the device, and a
+    fourth drawn at the same time: capture, start, finish, and the caller's, which feeds the sink because windows belong
+    to the main thread. Each frame is handed on as soon as it is done. Files lose no frame and keep their order; of a
+    live source the newest frame wins. Ends with the source, when ``stop`` is set, or when the user closes the sink; no
+    frame is then still under way. An error of the source or the network, in whichever thread, and an EndedEarly of the
+    sink are returned in the summary if there are frames to keep, so that the sink can complete them; every other error
+    is raised.
     """
     frames: Channel[Frame] = Channel(newest_wins=source.live)
+    started: Channel[_Started] = Channel(newest_wins=False)
     results: Channel[Result] = Channel(newest_wins=source.live)
-    threads = [
-        threading.Thread(target=_capture, args=(source, frames), name="capture", daemon=True),
-        threading.Thread(target=_infer, args=(frames, segment, results), name="inference", daemon=True),
-    ]
-    latencies_ms: list[float] = []
-    ended_early: EndedEarly | None = None
+    room = threading.Semaphore(segmenter.in_flight)
+    capture = threading.Thread(target=_capture, args=(source, frames), name="capture", daemon=True)
+    starter = threading.Thread(target=_start, args=(frames, segmenter, room, started), name="start", daemon=True)
+    finisher = threading.Thread(target=_finish, args=(started, room, results), name="finish", daemon=True)
+    latencies_ms = array("d")  # of an endless run, millions: eight bytes each
+    failure: Exception | None = None
     start_s = time.monotonic()
-    for thread in threads:
+    for thread in (capture, starter, finisher):
         thread.start()
     try:
         while not stop.is_set() and sink.wants_more():
-            result = results.receive(timeout_s=_POLL_S)
+            try:
+                result = results.receive(timeout_s=_POLL_S)
+            except Closed:
+                break
+            except Exception as error:
+                failure = error
+                break
             if result is not None:
                 sink.write(result)
                 latencies_ms.append(result.latency_ms)
                 on_result(result)
-    except Closed:
-        pass
     except EndedEarly as error:
-        if not latencies_ms:
-            raise
-        ended_early = error
+        failure = error
     finally:
+        elapsed_s = time.monotonic() - start_s
+        source.stop.set()
         frames.cancel()
         results.cancel()
-        for thread in threads:
-            thread.join(_JOIN_S)
-    return Summary(latencies_ms, time.monotonic() - start_s, frames.dropped + results.dropped, ended_early)
+        for thread in (starter, finisher):
+            thread.join()  # however long the device takes: its memory must not be freed under it
+        capture.join(_CAPTURE_JOIN_S)
+    if failure is not None and not latencies_ms:
+        raise failure
+    return Summary(latencies_ms, elapsed_s, frames.dropped + results.dropped, failure)
 
 
 @contextmanager
@@ -163,16 +201,31 @@ def _capture(source: Source, frames: Channel[Frame]) -> None:
                 break
 
 
-def _infer(frames: Channel[Frame], segment: Callable[[np.ndarray], np.ndarray], results: Channel[Result]) -> None:
+def _start(frames: Channel[Frame], segmenter: Starts, room: threading.Semaphore, started: Channel[_Started]) -> None:
+    with _closing_with_errors(started):
+        while True:
+            room.acquire()  # first, so that the frame taken next is the newest there is when it can begin
+            if (frame := frames.receive()) is None:
+                break
+            start_s = time.perf_counter()
+            if not started.send(_Started(frame, segmenter.start(frame.rgb), start_s)):
+                break
+
+
+def _finish(started: Channel[_Started], room: threading.Semaphore, results: Channel[Result]) -> None:
     finished_s: deque[float] = deque(maxlen=30)
     with _closing_with_errors(results):
-        while (frame := frames.receive()) is not None:
-            start_s = time.perf_counter()
-            labels = segment(frame.rgb)
-            finished_s.append(time.perf_counter())
-            latency_ms = (finished_s[-1] - start_s) * 1000
-            if not results.send(Result(frame, labels, latency_ms, _rate(finished_s, start_s))):
-                break
+        try:
+            while (begun := started.receive()) is not None:
+                labels = begun.pending.labels()
+                room.release()
+                finished_s.append(time.perf_counter())
+                latency_ms = (finished_s[-1] - begun.start_s) * 1000
+                # Once the results are no longer wanted, what is under way is still waited for.
+                results.send(Result(begun.frame, labels, latency_ms, _rate(finished_s, begun.start_s)))
+        finally:
+            started.cancel()
+            room.release()
 
 
 def _rate(finished_s: deque[float], start_s: float) -> float:

@@ -1,4 +1,4 @@
-"""Where results go: a window, a video file, a folder of PNGs, or nowhere."""
+"""Where results go: a window, a web page, a video file, a folder of PNGs, or nowhere."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ import numpy as np
 
 from runtime.errors import UserError, writing
 from runtime.files import replace_file
-from runtime.video.frames import EndedEarly, Result
-from runtime.video.sources import Source
+from runtime.video.frames import EndedEarly, Result, Source
+from runtime.video.overlay import Overlay
+from runtime.video.web.server import web_sink
 
 VIDEO_SUFFIXES = frozenset({".avi", ".mkv", ".mp4"})
 
@@ -39,27 +40,42 @@ class Sink(Protocol):
         """Take the next result. Raises UserError where it cannot be written."""
 
 
-def open_sink(text: str, source: Source, paint: Paint, stop: threading.Event) -> AbstractContextManager[Sink]:
-    """The sink that ``text`` names: ``window``, ``none``, a video file by its suffix, or a folder.
+def open_sink(
+    text: str, source: Source, overlay: Overlay, title: str, stop: threading.Event
+) -> AbstractContextManager[Sink]:
+    """The sink that ``text`` names: ``window``, ``http://HOST:PORT``, a video by its suffix, a folder, or ``none``.
 
     Entering it makes sure that it can be written; leaving it completes the output, and leaving it with an error
-    discards what is half written. ``paint`` draws what is seen of a result; ``stop`` ends a window's wait for a key.
-    Raises UserError, also on entering and leaving.
+    discards what is half written. ``overlay`` draws what is seen of a result; ``title`` names the model on a web page;
+    ``stop`` ends a window's or a page's wait for its user. Raises UserError, also on entering and leaving.
     """
     path = Path(text)
     suffix = path.suffix.lower()
+
+    def paint(result: Result) -> np.ndarray:
+        caption = "" if source.still else f"{result.fps:.1f} FPS   {result.latency_ms:.1f} ms"
+        return overlay.paint(result.frame.rgb, result.labels, caption)
+
     if text == "none":
         return no_sink()
     if text == "window":
         return window_sink(source, paint, stop)
+    if is_web(text):
+        return web_sink(text, overlay, title, stop, source)
     if suffix in VIDEO_SUFFIXES and not path.is_dir():
         return video_sink(path, source.fps, paint)
     if not suffix or path.is_dir():
         return folder_sink(path, paint)
     known = " ".join(sorted(VIDEO_SUFFIXES))
     raise UserError(
-        f"cannot write {text}: {suffix} is not a kind of video. Give a {known} file, a folder, window or none."
+        f"cannot write {text}: {suffix} is not a kind of video. "
+        f"Give a {known} file, a folder, window, http://HOST:PORT or none."
     )
+
+
+def is_web(text: str) -> bool:
+    """Whether ``text`` names a web page, rightly or not."""
+    return text.lower().startswith(("http://", "https://"))
 
 
 @contextmanager
@@ -141,9 +157,10 @@ class _VideoSink:
             self._last_bgr = frame_bgr
         if frame_bgr.shape != self._last_bgr.shape:
             (height, width), (first_height, first_width) = frame_bgr.shape[:2], self._last_bgr.shape[:2]
-            raise UserError(
+            raise EndedEarly(
                 f"{result.frame.name} is {width}x{height}, but the video began with {first_width}x{first_height}, and "
-                f"a video has one size. Give a folder as the sink."
+                f"a video has one size, so it ends after {self._written} frames. Start again, or give a folder as the "
+                f"sink."
             )
         # What a live source dropped is filled with the frame before, so that the video plays at the scene's speed.
         due = round((result.frame.time_s - self._first_s) * self._fps)
@@ -187,8 +204,8 @@ class _VideoSink:
         free_mib = shutil.disk_usage(self._path.parent).free // 2**20
         if free_mib < _RESERVE_MIB:
             raise EndedEarly(
-                f"the disk of {self._path} is full ({free_mib} MiB free), so the video ends after {self._written} "
-                f"frames. Free some space."
+                f"the disk of {self._path} is full ({free_mib} MiB free, of which a video needs {_RESERVE_MIB} to end "
+                f"well), so the video ends after {self._written} frames. Free some space."
             )
 
 

@@ -1,6 +1,7 @@
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,8 +12,11 @@ import numpy as np
 import pytest
 
 from runtime import demo
-from runtime.errors import run_command
+from runtime.errors import UserError, run_command
+from runtime.segmenter import Pending, Segmenter
+from runtime.video.cameras import live
 from tests.runtime.tiny_models import colour_frame
+from tests.runtime.video.rtsp_server import RtspServer
 from tests.runtime.video.videos import read_video, write_video
 
 PROJECT_ROOT = Path(__file__).parents[2]
@@ -67,6 +71,61 @@ def test_options_reach_the_overlay(run_demo, tmp_path: Path, colour_info):
 def test_synthetic_drive_with_either_backend(run_demo, backend: str, capsys: pytest.CaptureFixture[str]):
     assert run_demo("synthetic:3", "none", "--frames", 5, "--size", "64x128", "--backend", backend) == 0
     assert capsys.readouterr().out.startswith("5 frames")
+
+
+def test_options_reach_the_segmenter(run_demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, colour_bundle: Path):
+    seen: dict[str, object] = {}
+
+    class Watched(Segmenter):
+        def __init__(self, path: Path, backend: str, **options: object) -> None:
+            seen.update(options, path=path, backend=backend, closed=False)
+            super().__init__(path)
+
+        def close(self) -> None:
+            seen["closed"] = True
+
+    monkeypatch.setattr(demo, "Segmenter", Watched)
+    options = ["--backend", "tensorrt", "--precision", "fp16", "--threads", 2, "--plugin", "lib/libplugin.so"]
+    assert run_demo("synthetic", "none", "--frames", 1, "--size", "64x128", *options) == 0
+    assert seen == {
+        "path": colour_bundle,
+        "backend": "tensorrt",
+        "precision": "fp16",
+        "threads": 2,
+        "plugin": Path("lib/libplugin.so"),
+        "closed": True,
+    }
+
+
+def test_a_page_shows_the_frames_in_real_time(run_demo, capsys: pytest.CaptureFixture[str]):
+    start_s = time.monotonic()
+    assert run_demo("synthetic", "http://localhost:0", "--frames", 10, "--size", "64x128") == 0
+    assert time.monotonic() - start_s >= 9 / 30
+    captured = capsys.readouterr()
+    assert re.search(r"^open http://localhost:\d+ in a browser$", captured.err, re.MULTILINE)
+    assert re.search(r"\d+ dropped$", captured.out)
+
+
+def test_a_port_in_use(run_demo, capsys: pytest.CaptureFixture[str]):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        assert run_demo("synthetic", f"http://127.0.0.1:{port}", "--size", "64x128") == 2
+    assert f"another program listens on port {port}" in capsys.readouterr().err
+
+
+def test_a_recording_goes_on_when_the_camera_is_back(
+    run_demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.setattr(live, "_FIRST_WAITS_S", (0.5,))
+    out = tmp_path / "out.mp4"
+    with RtspServer(tmp_path, frames=25) as server:
+        assert run_demo(server.url, out, "--frames", 45) == 0
+        assert server.clients == 2
+    captured = capsys.readouterr()
+    assert f"next attempt in 0.5 s: {server.url} sends no frames." in captured.err
+    assert f"{server.url} is back after" in captured.err
+    # 45 frames at 25 a second; filled up with the half second that the camera was away, it would be 57.
+    assert 40 <= len(read_video(out)) <= 52
 
 
 def bad_inputs(tmp_path: Path) -> None:
@@ -142,6 +201,26 @@ def test_a_video_that_breaks_off_leaves_a_complete_output(run_demo, tmp_path: Pa
     assert len(read_video(tmp_path / "out.mp4")) == read
 
 
+def test_a_device_that_fails_leaves_a_complete_output(
+    run_demo, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    labels, count = Pending.labels, 0
+
+    def fail(self: Pending) -> np.ndarray:
+        nonlocal count
+        count += 1
+        if count == 11:  # the first is the warm-up's
+            raise UserError("the GPU is out of memory")
+        return labels(self)
+
+    monkeypatch.setattr(Pending, "labels", fail)
+    assert run_demo(write_video(tmp_path / "in.mp4", 50), tmp_path / "out.mp4") == 2
+    captured = capsys.readouterr()
+    assert captured.out.startswith("9 frames in")
+    assert captured.err.endswith("error: the GPU is out of memory\n")
+    assert len(read_video(tmp_path / "out.mp4")) == 9
+
+
 def test_a_synthetic_drive_too_small_to_render(run_demo, capsys: pytest.CaptureFixture[str]):
     assert run_demo("synthetic", "none", "--size", "8x16") == 2
     assert "Choose another --size" in capsys.readouterr().err
@@ -157,17 +236,17 @@ def test_wrong_options(run_demo, option: tuple[str, str], capsys: pytest.Capture
 
 def interrupt_at(monkeypatch: pytest.MonkeyPatch, *calls: int) -> None:
     """Press Ctrl-C while the network runs for these times."""
-    segment, count = demo.Segmenter.__call__, 0
+    start, count = demo.Segmenter.start, 0
 
-    def interrupted(self: demo.Segmenter, frame_rgb: np.ndarray) -> np.ndarray:
+    def interrupted(self: demo.Segmenter, frame_rgb: np.ndarray) -> Pending:
         nonlocal count
         count += 1
         if count in calls:
             signal.raise_signal(signal.SIGINT)
             time.sleep(0.1)
-        return segment(self, frame_rgb)
+        return start(self, frame_rgb)
 
-    monkeypatch.setattr(demo.Segmenter, "__call__", interrupted)
+    monkeypatch.setattr(demo.Segmenter, "start", interrupted)
 
 
 def test_ctrl_c_on_a_file_keeps_what_was_done_and_says_that_it_is_not_all(
@@ -192,8 +271,9 @@ def test_a_second_ctrl_c_ends_at_once_and_discards(run_demo, tmp_path: Path, mon
     assert not (tmp_path / "out.mp4").exists()
 
 
-def test_ctrl_c_on_an_endless_source_is_its_normal_end(tmp_path: Path, colour_bundle: Path):
-    """As a user does it: the script in a process of its own, started elsewhere, and a real SIGINT."""
+@pytest.mark.parametrize("ending", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_on_an_endless_source_is_its_normal_end(tmp_path: Path, colour_bundle: Path, ending: signal.Signals):
+    """As a user or the system does it: the script in a process of its own, started elsewhere, and a real signal."""
     out = tmp_path / "out.mp4"
     words = [SCRIPT, "--model", colour_bundle, "--source", "synthetic", "--size", "64x128", "--sink", out]
     process = subprocess.Popen(
@@ -204,13 +284,48 @@ def test_ctrl_c_on_an_endless_source_is_its_normal_end(tmp_path: Path, colour_bu
         assert process.poll() is None
         time.sleep(0.05)
     time.sleep(0.5)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(ending)
     summary, errors = process.communicate(timeout=20)
     assert process.returncode == 0, errors
     assert errors == ""
     frames = int(re.match(r"(\d+) frames", summary)[1])
     assert len(read_video(out)) == frames > 0
     assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_ctrl_c_ends_the_first_connection_at_once(colour_bundle: Path):
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/street"
+        words = [SCRIPT, "--model", colour_bundle, "--source", address, "--sink", "none"]
+        process = subprocess.Popen([sys.executable, *map(str, words)], stderr=subprocess.PIPE, text=True)
+        connections = [silent.accept()[0] for _ in range(2)]  # is anyone there?, and FFmpeg, which waits for an answer
+        asked_s = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+        for connection in connections:
+            connection.close()
+    assert (process.returncode, errors) == (130, "interrupted\n")
+    assert time.monotonic() - asked_s < 4  # FFmpeg waits for five seconds
+
+
+def test_ctrl_c_ends_the_wait_for_a_lost_camera_at_once(tmp_path: Path, colour_bundle: Path):
+    out = tmp_path / "out" / "camera.mp4"
+    with RtspServer(tmp_path, frames=10) as server:
+        words = [SCRIPT, "--model", colour_bundle, "--source", server.url, "--sink", out]
+        process = subprocess.Popen(
+            [sys.executable, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        assert process.stderr.readline().startswith("colours on ")
+        assert "next attempt in 1 s" in process.stderr.readline()
+        server.close()
+        while "next attempt in 4 s" not in (line := process.stderr.readline()):
+            assert line
+        asked_s = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=20)
+    assert process.returncode == 0, errors
+    assert time.monotonic() - asked_s < 3.5  # before the four seconds are over; ending takes a part of one
+    assert len(read_video(out)) >= 5
 
 
 def test_the_script_keeps_runtime_off_the_module_path(tmp_path: Path):

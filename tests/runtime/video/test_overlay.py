@@ -18,6 +18,13 @@ def test_opacity_goes_from_frame_to_colours(opacity: float, expected: np.ndarray
     assert np.array_equal(painted, expected)
 
 
+def test_opacity_may_change_between_frames():
+    changing = overlay(opacity=1)
+    changing.opacity = 0
+    assert np.array_equal(changing.blend(FRAME, LABELS), FRAME)
+    assert (changing.paint(FRAME, LABELS) != FRAME).any()  # the legend
+
+
 def test_the_frame_itself_stays_untouched():
     frame = FRAME.copy()
     painted = overlay().paint(frame, LABELS, "25 FPS")

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from runtime.errors import UserError
-from runtime.video import sources
-from runtime.video.frames import EndedEarly, Frame
-from runtime.video.sources import Source, open_source
+from runtime.video import synthetic
+from runtime.video.cameras import live
+from runtime.video.frames import EndedEarly, Frame, Source
+from runtime.video.sources import open_source
 from tests.runtime.tiny_models import colour_frame
 from tests.runtime.video.videos import number_of, write_video
 
@@ -85,7 +86,7 @@ def test_synthetic_drive_in_real_time_keeps_its_speed(monkeypatch: pytest.Monkey
         time.sleep(0.2 if index == 1 else 0)  # the time of six frames
         return np.zeros((height, width, 3), np.uint8), None
 
-    monkeypatch.setattr(sources, "render", slow_render)
+    monkeypatch.setattr(synthetic, "render", slow_render)
     source = open_source("synthetic", max_frames=4, in_real_time=True)
     start_s = time.monotonic()
     assert source.live
@@ -96,12 +97,16 @@ def test_synthetic_drive_in_real_time_keeps_its_speed(monkeypatch: pytest.Monkey
 
 
 class FakeCamera:
-    """Three frames, then the cable is pulled."""
+    """Three frames, then the cable is pulled, for a second of two waits."""
 
-    released = False
+    opened = 0
 
     def __init__(self, index: int) -> None:
-        self.left = 3 if index == 0 else 0
+        FakeCamera.opened += 1
+        self.left = 3 if FakeCamera.opened != 2 else 0
+
+    def isOpened(self) -> bool:  # noqa: N802
+        return True
 
     def read(self) -> tuple[bool, np.ndarray | None]:
         self.left -= 1
@@ -111,24 +116,32 @@ class FakeCamera:
         return 0.0
 
     def release(self) -> None:
-        FakeCamera.released = True
+        self.left = 0
 
 
-def test_camera_is_live_and_says_when_it_stops(monkeypatch: pytest.MonkeyPatch):
+def test_a_number_is_a_camera_that_may_come_back(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
-    source = open_source("0")
-    assert (source.live, source.length, source.fps) == (True, None, 30)
-    frames: list[Frame] = []
-    with pytest.raises(EndedEarly, match="camera 0 stopped after 3 frames"):
-        frames.extend(source.frames)
-    assert np.array_equal(frames[2].rgb, colour_frame())
-    assert FakeCamera.released
+    monkeypatch.setattr(live, "_FIRST_WAITS_S", (0.01, 0.01))
+    source = open_source("0", max_frames=5)
+    assert (source.live, source.length, source.fps) == (True, 5, 30)
+    frames = read_all(source)
+    assert [frame.name for frame in frames] == [f"camera0_00000{number}" for number in range(5)]
+    assert np.array_equal(frames[4].rgb, colour_frame())
+    assert FakeCamera.opened == 3
 
 
-def test_camera_that_does_not_open(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(cv2, "VideoCapture", FakeCamera)
-    with pytest.raises(UserError, match=r"camera 1 does not open.*ls /dev/video"):
-        open_source("1")
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("csi://x", "csi://x names no camera"),
+        ("rtsp://", "the camera's address names no host"),
+        ("v4l2://video0", "names no device file"),
+        ("http://camera/", r"http:// is no kind of camera\. There are csi://, rtsp://, v4l2://"),
+    ],
+)
+def test_addresses_reach_their_camera(text: str, message: str):
+    with pytest.raises(UserError, match=message):
+        open_source(text)
 
 
 @pytest.mark.parametrize(

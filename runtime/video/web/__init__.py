@@ -1,0 +1,1 @@
+"""A live page for a device without a screen: ``--sink http://HOST:PORT``."""
