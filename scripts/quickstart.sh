@@ -25,7 +25,7 @@ step "Done. What you have now:"
 cat <<EOF
   $out/demo.mp4               a drive through a street, segmented by the exported network
   $out/contact_sheet.png      image, prediction and truth of a few held-out scenes
-  $out/parity/parity.md       PyTorch against ONNX Runtime: labels, mIoU, FPS
+  $out/parity/parity.html     PyTorch against ONNX Runtime: labels, mIoU, FPS, pictures (parity.md: as text)
   $out/bundle/                the exported network, for ONNX Runtime and TensorRT
   $out/training/best.ckpt     the checkpoint; its curves: tensorboard --logdir $out/training
 

@@ -9,9 +9,9 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
+from runtime.device import describe_device as describe_machine
 from runtime.errors import UserError
 from runtime.metrics import Latency, latency_of
-from runtime.parity_report import environment
 from training.network.config import check_input_size
 from training.network.model import HyperSeg, normalise
 
@@ -53,7 +53,7 @@ def describe_device(device: str = "cpu") -> str:
     if torch_device.type == "cuda":
         return torch.cuda.get_device_name(torch_device)
     threads = torch.get_num_threads()
-    return f"{environment(threads).cpu}, {threads} thread{'s' if threads > 1 else ''}"
+    return f"{describe_machine().cpu}, {threads} thread{'s' if threads > 1 else ''}"
 
 
 @contextmanager

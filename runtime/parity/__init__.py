@@ -1,0 +1,1 @@
+"""Is the exported network still the network that was trained? ``python -m runtime.parity`` compares and reports."""
