@@ -4,7 +4,7 @@ set -euo pipefail
 
 usage() {
   cat <<'EOF'
-scripts/build_plugin.sh [--tensorrt-root DIR | --tensorrt-major N] [--arch LIST] [--aarch64 DIR] [--out DIR]
+scripts/build_plugin.sh [--tensorrt-root DIR | --tensorrt-major N] [--arch LIST] [--aarch64 DIR] [--runner] [--out DIR]
 
   --tensorrt-root DIR  TensorRT whose headers to use: a folder with include/NvInferRuntime.h. Without it: the variable
                        TENSORRT_ROOT, then the system's folders (deb packages, JetPack), then the project's own
@@ -15,10 +15,12 @@ scripts/build_plugin.sh [--tensorrt-root DIR | --tensorrt-major N] [--arch LIST]
   --aarch64 DIR        cross-build for a Jetson. DIR is the CUDA runtime for aarch64, of the same release as nvcc: a
                        folder with include/cuda_runtime_api.h and lib/libcudart_static.a. The system's headers of
                        TensorRT are then those in /usr/include/aarch64-linux-gnu
+  --runner             build hyperseg_run as well (runtime/cpp), which runs engines without Python. It links TensorRT's
+                       libraries: with --tensorrt-root or TENSORRT_ROOT those in DIR/lib, otherwise the system's
   --out DIR            where tensorrtN/libhyperseg_plugins.so goes, with --aarch64 aarch64/tensorrtN/...
                        (default: out/plugin)
 
-Nothing of TensorRT is linked; a library serves all releases of one major version of TensorRT.
+The library links nothing of TensorRT; it serves all releases of one major version of TensorRT.
 EOF
 }
 
@@ -27,10 +29,11 @@ fail() {
   exit 2
 }
 
-root="" major="" arch="" runtime="" out=""
+root="" major="" arch="" runtime="" runner="" out=""
 while [ $# -gt 0 ]; do
   case $1 in
     --help | -h) usage && exit ;;
+    --runner) runner=yes && shift ;;
     --tensorrt-root | --tensorrt-major | --arch | --aarch64 | --out)
       [ -n "${2:-}" ] || fail "$1 needs a value." "See scripts/build_plugin.sh --help"
       case $1 in
@@ -46,6 +49,8 @@ while [ $# -gt 0 ]; do
   esac
 done
 [ -z "$root" ] || [ -z "$major" ] || fail "--tensorrt-root and --tensorrt-major exclude each other: the headers say which version they are."
+[ -z "$runner" ] || [ -z "$major$runtime" ] || fail "--runner excludes --tensorrt-major and --aarch64." \
+  "hyperseg_run needs TensorRT's own headers and libraries, of the machine that runs it: build it there."
 case $major in "" | 10 | 11) ;; *) fail "--tensorrt-major is $major; the project declares TensorRT 10 and 11. For 8.5 and 8.6 use --tensorrt-root." ;; esac
 [ -z "$root" ] || root=$(realpath -m "$root")
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -94,7 +99,7 @@ if [ -n "$root" ]; then
 elif [ -z "$major" ] && [ -n "${TENSORRT_ROOT:-}" ]; then
   [ -f "$TENSORRT_ROOT/include/NvInferRuntime.h" ] || fail "TENSORRT_ROOT is $TENSORRT_ROOT, which holds no include/NvInferRuntime.h." \
     "Correct the variable, or unset it to take the system's headers."
-  include=$TENSORRT_ROOT/include found=TENSORRT_ROOT
+  root=$(realpath "$TENSORRT_ROOT") include=$TENSORRT_ROOT/include found=TENSORRT_ROOT
 elif [ -z "$major" ]; then
   for folder in "/usr/include/$platform-linux-gnu" $system; do
     if [ -f "$folder/NvInferRuntime.h" ]; then
@@ -113,6 +118,9 @@ if [ -n "$include" ]; then
     *) fail "$include is TensorRT $major.$minor; the plugin serves 8.5, 8.6, 10 and 11." ;;
   esac
   echo "TensorRT $major.$minor, headers in $include (from $found)"
+elif [ -n "$runner" ]; then
+  fail "TensorRT's headers are not installed, which --runner needs." \
+    "Install libnvinfer-dev and libnvonnxparsers-dev (JetPack: nvidia-jetpack), or use --tensorrt-root."
 else
   major=${major:-10}
   echo "TensorRT $major, the project's own declarations (trt_plugins/abi)"
@@ -132,6 +140,13 @@ for sm in ${arch//,/ }; do
 done
 echo "CUDA $release, architectures $arch"
 
+if [ -n "$runner" ]; then
+  rm -rf "$out/tensorrt$major/runner-build" # CMake would keep the TensorRT of the last time
+  # It takes the CUDA runtime of the first nvcc on the PATH.
+  PATH=$(dirname "$(command -v "$nvcc")"):$PATH cmake -S runtime/cpp -B "$out/tensorrt$major/runner-build" \
+    -DTENSORRT_ROOT="$root"
+  cmake --build "$out/tensorrt$major/runner-build" --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}"
+fi
 build=$out/tensorrt$major/build
 # CMake keeps for ever what it once found out about the compiler; the aarch64 runtime is part of that.
 [ -z "$runtime" ] || rm -rf "$build"
@@ -140,10 +155,13 @@ cmake -S trt_plugins -B "$build" -DCMAKE_CUDA_COMPILER="$nvcc" -DCMAKE_CUDA_ARCH
 cmake --build "$build" --parallel "${CMAKE_BUILD_PARALLEL_LEVEL:-$(nproc)}"
 
 # A running program may have the old file open: replace it, do not write into it.
-library=$out/tensorrt$major/libhyperseg_plugins.so
-cp "$build/libhyperseg_plugins.so" "$library.new"
-mv "$library.new" "$library"
-echo "Built $library"
+place() {
+  cp "$1" "$out/tensorrt$major/$(basename "$1").new"
+  mv "$out/tensorrt$major/$(basename "$1").new" "$out/tensorrt$major/$(basename "$1")"
+  echo "Built $out/tensorrt$major/$(basename "$1")"
+}
+place "$build/libhyperseg_plugins.so"
+[ -z "$runner" ] || place "$out/tensorrt$major/runner-build/hyperseg_run"
 if [ -n "$runtime" ] && [ "${release%%.*}" -ge 13 ]; then
   echo "CUDA $release serves JetPack 7 (Orin from 7.2). The older drivers of JetPack 5 and 6 need CUDA 11.4 or 12."
 fi
