@@ -7,6 +7,7 @@ needs a process that preloads theirs, and few others' libraries in it.
 from __future__ import annotations
 
 import ctypes
+import os
 import pickle
 import subprocess
 import sys
@@ -38,12 +39,24 @@ ORDERS = {"forward": 0, "reverse": 1, "shuffled": 2}
 INVALID = 1  # cudaErrorInvalidValue
 
 
-def build(folder: Path, sanitize: bool = False, plugins: Path = PLUGINS) -> Path:
+def build(folder: Path, sanitize: bool = False, plugins: Path = PLUGINS, sources: list[str] = SOURCES) -> Path:
     """Compile the kernels' source with g++ into a library."""
     library = folder / ("kernels_sanitized.so" if sanitize else "kernels.so")
     command = ["g++", *FLAGS, *(SANITIZE if sanitize else []), "-I", str(plugins / "cpu"), "-x", "c++"]
-    subprocess.run([*command, *(str(plugins / source) for source in SOURCES), "-o", str(library)], check=True)
+    subprocess.run([*command, *(str(plugins / source) for source in sources), "-o", str(library)], check=True)
     return library
+
+
+def run_sanitized(folder: Path, library: Path, calls: list) -> list[np.ndarray]:
+    """Compute calls with a sanitized library in a process of its own, which must not complain."""
+    preload = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
+    (folder / "calls").write_bytes(pickle.dumps(calls))
+    # Python itself leaves memory behind at its end.
+    environment = os.environ | {"LD_PRELOAD": preload.strip(), "ASAN_OPTIONS": "detect_leaks=0"}
+    script = [sys.executable, Path(__file__), library, folder / "calls", folder / "results"]
+    child = subprocess.run(script, env=environment, capture_output=True, text=True)
+    assert child.returncode == 0, child.stderr[-4000:]
+    return pickle.loads((folder / "results").read_bytes())
 
 
 def _fields(pointers: str, integers: str) -> list[tuple[str, type]]:

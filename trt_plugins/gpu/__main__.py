@@ -15,7 +15,9 @@ from typing import Any
 
 import torch
 
+from trt_plugins.gpu import ladder
 from trt_plugins.gpu.correctness import SANITIZER_TOOLS, all_values, sanitize
+from trt_plugins.gpu.engine import compare_engine
 from trt_plugins.gpu.library import KernelLibrary, build_library, build_runner, find_nvcc
 from trt_plugins.gpu.report import Check, NotRun, Report, attempt, report_path, summary, write
 from trt_plugins.gpu.speed import measure
@@ -83,6 +85,10 @@ def run_checks() -> list[Check]:
             raise NotRun(f"{len(reasons)} of {len(speed['levels'])} levels: {next(iter(reasons.values()))}")
         return {}
 
+    def time_steps() -> dict[str, Any]:
+        major, minor = torch.cuda.get_device_capability()
+        return ladder.measure(BUILD / "ladder", f"{major}{minor}", _say)
+
     checks: list[tuple[str, Callable[[], dict[str, Any]]]] = [
         ("build", build),
         ("FP32 against float64 PyTorch", lambda: all_values(library(), torch.float32)),
@@ -90,6 +96,8 @@ def run_checks() -> list[Check]:
         *((f"compute-sanitizer {tool}", partial(under_sanitizer, tool)) for tool in SANITIZER_TOOLS),
         ("speed, PyTorch eager and floors", time_levels),
         ("speed of torch.compile", all_compiled),
+        ("ladder", time_steps),
+        ("TensorRT engine against PyTorch", lambda: compare_engine(BUILD / "engine")),
     ]
     if not torch.cuda.is_available():
         return [Check(name, "not run", "PyTorch finds no CUDA GPU on this machine") for name, _ in checks]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import shutil
 import subprocess
+from collections.abc import Mapping
 from ctypes import c_bool, c_int32, c_void_p
 from pathlib import Path
 from typing import Any
@@ -14,11 +16,11 @@ import torch
 from torch import Tensor
 
 HERE = Path(__file__).parent
-SOURCES = (
-    HERE / "library.cu",
-    HERE.parent / "kernels/dpwconv/dpwconv.cu",
-    HERE.parent / "kernels/dpw_inverted_residual/dpw_inverted_residual.cu",
-)
+# What defines each operator's launcher.
+SOURCES = {
+    "dpwconv": HERE.parent / "kernels/dpwconv/dpwconv.cu",
+    "dpw_inverted_residual": HERE.parent / "kernels/dpw_inverted_residual/dpw_inverted_residual.cu",
+}
 
 # In the order of the enums in kernels/types.h.
 TYPES = (torch.float32, torch.float16)
@@ -35,10 +37,10 @@ def find_nvcc() -> str | None:
     return shutil.which(os.environ.get("CUDACXX", "nvcc")) or shutil.which("/usr/local/cuda/bin/nvcc")
 
 
-def build_library(folder: Path, arch: str) -> Path:
+def build_library(folder: Path, arch: str, sources: Mapping[str, Path] = SOURCES) -> Path:
     """Compile the kernels into ``folder`` for ``arch``, such as "90", and return the library. Raises BuildError."""
     library = folder / "libhyperseg_kernels.so"
-    _nvcc(library, arch, "-shared", "-Xcompiler=-fPIC", *map(str, SOURCES))
+    _nvcc(library, arch, "-shared", "-Xcompiler=-fPIC", str(HERE / "library.cu"), *map(str, sources.values()))
     return library
 
 
@@ -49,7 +51,14 @@ def build_runner(library: Path, arch: str) -> Path:
     return runner
 
 
-def _nvcc(out: Path, arch: str, *arguments: str) -> None:
+def ptxas_figures(source: Path, arch: str) -> tuple[int, int]:
+    """Return the most registers a thread of a source's kernels, and all their bytes of spills. Raises BuildError."""
+    said = _nvcc(Path("/dev/null"), arch, "-c", "-Xptxas=-v", str(source))
+    registers = re.findall(r"Used (\d+) registers", said)
+    return max(map(int, registers)), sum(map(int, re.findall(r"(\d+) bytes spill", said)))
+
+
+def _nvcc(out: Path, arch: str, *arguments: str) -> str:
     nvcc = find_nvcc()
     if nvcc is None:
         raise BuildError("there is no CUDA compiler (nvcc): put it on the PATH or into the variable CUDACXX")
@@ -59,6 +68,7 @@ def _nvcc(out: Path, arch: str, *arguments: str) -> None:
     result = subprocess.run([nvcc, *flags, *warnings, *arguments, "-o", str(out)], capture_output=True, text=True)
     if result.returncode:
         raise BuildError(f"nvcc did not build {out.name}: {(result.stderr or result.stdout)[-2000:]}")
+    return result.stderr
 
 
 def _fields(pointers: str, sizes: str) -> list[tuple[str, Any]]:

@@ -81,24 +81,27 @@ def read(path: Path) -> Report:
 
 
 def summary(report: Report) -> str:
-    """Return one line a check, and a table of the timed levels where there are any."""
+    """Return one line a check, and a table of the timed levels or steps where there are any."""
     lines = [f"{key}: {value}" for key, value in report.machine.items()]
     for check in report.checks:
         largest = check.figures.get("largest_error")
         worst = "" if largest is None else f" (largest error {largest:.1e})"
         lines.append(f"{check.status:>8}  {check.name}{worst}{': ' + check.reason if check.reason else ''}")
-        if rows := [*check.figures.get("levels", ()), *check.figures.get("decoders", ())]:
-            lines += ["", *_table(rows), ""]
+        figures = check.figures
+        if rows := [*figures.get("levels", ()), *figures.get("decoders", ()), *figures.get("steps", ())]:
+            lines += ["", *table(rows), ""]
     return "\n".join(lines)
 
 
-def _table(rows: list[dict[str, Any]]) -> list[str]:
+def table(rows: list[dict[str, Any]]) -> list[str]:
+    """Return the lines of a table of rows that all have a "name" and the same columns of numbers or None."""
     columns = [column for column in rows[0] if column != "name"]
     widths = [max(8, len(column)) for column in columns]
     header = " ".join(column.rjust(width) for column, width in zip(columns, widths, strict=True))
-    lines = [f"{'':24} {header}"]
+    name_width = max(24, *(len(row["name"]) for row in rows))
+    lines = [f"{'':{name_width}} {header}"]
     for row in rows:
         cells = ("not run" if row[column] is None else f"{row[column]:.2f}" for column in columns)
         values = " ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-        lines.append(f"{row['name']:24} {values}")
+        lines.append(f"{row['name']:{name_width}} {values}")
     return lines
