@@ -22,8 +22,8 @@ using CreatorInterface = nvinfer1::IPluginCreator;
 #define TEXT(text) #text
 #define TEXT_OF(macro) TEXT(macro)
 
-// The libraries for 10 and 11 export equal names, and one in the other's place crashes: this text in the file tells them
-// apart before one is loaded.
+// The libraries for 10 and 11 export equal names, and one in the other's place crashes: this text in the file
+// tells them apart before one is loaded.
 __attribute__((used)) static char const builtFor[] = "hyperseg_plugins for TensorRT " TEXT_OF(NV_TENSORRT_MAJOR);
 
 EXPORTED void setLoggerFinder(nvinfer1::ILoggerFinder* finder) { hyperseg::setLoggerFinder(finder); }
