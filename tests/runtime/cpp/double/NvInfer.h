@@ -21,11 +21,12 @@ using AsciiChar = char;
 using Dimension = int32_t;
 enum class DataType { kFLOAT, kHALF, kINT8, kINT32, kBOOL, kUINT8 };
 enum class NetworkDefinitionCreationFlag { kEXPLICIT_BATCH = 0 };
-enum class BuilderFlag { kFP16 = 0, kINT8 = 1 };
+enum class BuilderFlag { kFP16 = 0, kINT8 = 1, kTF32 = 7 };
 #else
 using Dimension = int64_t;
 enum class DataType { kFLOAT, kHALF, kINT8, kINT32, kBOOL, kUINT8, kFP8, kBF16, kINT64 };
 enum class NetworkDefinitionCreationFlag { kSTRONGLY_TYPED = DOUBLE_MAJOR == 10 };
+enum class BuilderFlag { kTF32 = 6 };
 #endif
 enum class TensorIOMode { kNONE, kINPUT, kOUTPUT };
 enum class OptProfileSelector { kMIN, kOPT, kMAX };
@@ -231,9 +232,10 @@ struct IOptimizationProfile {
     }
 };
 struct IBuilderConfig {
-    uint32_t flags = 0;
+    uint32_t flags = 1U << static_cast<int>(BuilderFlag::kTF32);
     size_t workspace = 0;
     std::string batches;
+    void clearFlag(BuilderFlag flag) { flags &= ~(1U << static_cast<int>(flag)); }
 #if DOUBLE_MAJOR == 8
     void setFlag(BuilderFlag flag) { flags |= 1U << static_cast<int>(flag); }
 #endif
