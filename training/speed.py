@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import numpy as np
 import torch
 
-from runtime.device import describe_device as describe_machine
+from runtime.device.description import describe_device as describe_machine
 from runtime.errors import UserError
 from runtime.metrics import Latency, latency_of
 from training.network.config import check_input_size

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from runtime.bundle import TORCH_REFERENCE_NAME, Bundle
-from runtime.device import describe_device
+from runtime.device.description import describe_device
 from runtime.errors import UserError
 from runtime.files import sha256_of
 from runtime.parity.accuracy import measure_accuracy

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from runtime.bundle import Manifest
-from runtime.device import Device
+from runtime.device.description import Device
 from runtime.parity.accuracy import Accuracy
 from runtime.parity.budgets import FAILED, MAX_MIOU_LOSS_POINTS, MIN_LABEL_AGREEMENT, NOT_RUN, PASSED, miou_loss_points
 from runtime.parity.layers import LayerComparison

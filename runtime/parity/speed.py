@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from tqdm import tqdm
 
-from runtime.device import PowerMeter
+from runtime.device.power import PowerMeter
 from runtime.metrics import Latency, latency_of
 from runtime.parity.names import NetworkName
 from runtime.segmenter import Backend

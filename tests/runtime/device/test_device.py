@@ -9,8 +9,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from runtime import device
-from runtime.device import Clock, Device, PowerMeter, clocks_from_show, describe_clocks, describe_device
+from runtime.device import answers
+from runtime.device.description import Device, describe_device
+from runtime.device.jetson import Clock, clocks_from_show, describe_clocks
+from runtime.device.power import PowerMeter
 
 SMI_HEADER = """
 +-----------------------------------------------------------------------------------------+
@@ -185,7 +187,7 @@ def test_what_nvidia_smi_does_not_know_is_none(programs, tmp_path: Path, script:
 
 def test_a_program_that_hangs_is_left(programs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """With a child that keeps the pipe open for longer than pytest's patience."""
-    monkeypatch.setattr(device, "_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(answers, "TIMEOUT_S", 0.2)
     programs("nvidia-smi", "sleep 3600")
     programs("lscpu", "sleep 3600 &\nexit 0")
     assert describe_device(tmp_path).gpu is None

@@ -1,0 +1,1 @@
+"""What figures were measured on: processor, GPU, board, power mode, clocks; and the watts it drew meanwhile."""
