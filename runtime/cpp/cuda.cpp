@@ -92,6 +92,10 @@ Replay::Replay(std::function<void()> work, cudaStream_t stream) : work_(std::mov
     }
     graph_.reset(exec);
     cudaGetLastError();  // a refusal must not be taken for a later call's failure
+    if (!graph_) {
+        work_();  // and if it left anything else behind, that shows here and not in the first frame
+        checkCuda(cudaStreamSynchronize(stream_), "running without a CUDA graph");
+    }
 }
 
 void Replay::operator()() const {
