@@ -74,6 +74,21 @@ def percent(share: float | None) -> str:
     return NOT_RUN if share is None else f"{100 * share:.2f}"
 
 
+def speed_cells(report: ParityReport, measured: Measured) -> list[str]:
+    """FPS, times as fast, p50, p95, p99 and jitter in ms, p50 without I/O in ms, FPS per watt."""
+    speed, timing = measured.speed, measured.speed.end_to_end
+    percentiles = timing.percentiles
+    figures = [
+        timing.fps, report.speedup(measured), percentiles.p50_ms, percentiles.p95_ms, percentiles.p99_ms,
+        timing.jitter_ms,
+    ]  # fmt: skip
+    return [
+        *(f"{figure:.2f}" for figure in figures),
+        f"{speed.network.percentiles.p50_ms:.2f}" if speed.network else "no device",
+        f"{speed.power.fps_per_watt:.2f}" if speed.power else NOT_RUN,
+    ]
+
+
 def _accuracy_table(report: ParityReport) -> str:
     header = [
         "network", "verdict", "label agreement", "mIoU", "mIoU loss",
@@ -116,26 +131,13 @@ def _notes(report: ParityReport) -> list[str]:
 
 def _speed_table(report: ParityReport) -> str:
     header = [
-        "network", "FPS", "times as fast", "p50 ms", "p95 ms", "p99 ms", "jitter ms", "histogram",
-        "p50 without I/O", "FPS/W",
+        "network", "FPS", "times as fast", "p50 ms", "p95 ms", "p99 ms", "jitter ms", "p50 without I/O", "FPS/W",
+        "histogram",
     ]  # fmt: skip
-    rows = []
-    for measured in report.measured:
-        speed, timing = measured.speed, measured.speed.end_to_end
-        percentiles = timing.percentiles
-        figures = [
-            timing.fps, report.speedup(measured), percentiles.p50_ms, percentiles.p95_ms, percentiles.p99_ms,
-            timing.jitter_ms,
-        ]  # fmt: skip
-        rows.append(
-            [
-                measured.name.title,
-                *(f"{figure:.2f}" for figure in figures),
-                _sparkline(timing),
-                f"{speed.network.percentiles.p50_ms:.2f}" if speed.network else "no device",
-                f"{speed.power.fps_per_watt:.2f}" if speed.power else NOT_RUN,
-            ]
-        )
+    rows = [
+        [measured.name.title, *speed_cells(report, measured), _sparkline(measured.speed.end_to_end)]
+        for measured in report.measured
+    ]
     return _table(header, rows)
 
 

@@ -11,7 +11,7 @@ from html import escape
 from runtime.parity import plots
 from runtime.parity.budgets import NOT_RUN
 from runtime.parity.layers import LayerComparison
-from runtime.parity.markdown import budgets_text, environment_rows, file_rows, percent
+from runtime.parity.markdown import budgets_text, environment_rows, file_rows, percent, speed_cells
 from runtime.parity.names import NetworkName
 from runtime.parity.page_style import CSS, NETWORK_COLOURS
 from runtime.parity.pictures import Picture, Pictures
@@ -165,22 +165,14 @@ def _speed(report: ParityReport) -> str:
         "network", "FPS", "times as fast", "p50, ms", "p95, ms", "p99, ms", "jitter, ms", "p50 without I/O, ms",
         "FPS per watt", "watts",
     ]  # fmt: skip
-    rows = []
-    for measured in report.measured:
-        speed, timing = measured.speed, measured.speed.end_to_end
-        figures = [
-            timing.fps, report.speedup(measured), timing.percentiles.p50_ms, timing.percentiles.p95_ms,
-            timing.percentiles.p99_ms, timing.jitter_ms,
-        ]  # fmt: skip
-        rows.append(
-            [
-                _name(measured.name),
-                *(f"{figure:.2f}" for figure in figures),
-                f"{speed.network.percentiles.p50_ms:.2f}" if speed.network else "no device",
-                f"{speed.power.fps_per_watt:.2f}" if speed.power else NOT_RUN,
-                f"{speed.power.watts:.1f}" if speed.power else NOT_RUN,
-            ]
-        )
+    rows = [
+        [
+            _name(measured.name),
+            *speed_cells(report, measured),
+            f"{measured.speed.power.watts:.1f}" if measured.speed.power else NOT_RUN,
+        ]
+        for measured in report.measured
+    ]
     notes = f"{SPEED_PROTOCOL} CPU threads of each: {report.environment.threads}. Power: {report.power_source}."
     return _section(
         "Speed",

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import pickle
 import shutil
-import subprocess
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,8 +10,18 @@ import numpy as np
 import pytest
 import torch
 
-from tests.trt_plugins.kernel_library import INVALID, PLUGINS, KernelError, Kernels, build
+from tests.trt_plugins.kernel_library import (
+    INVALID,
+    ORDERS,
+    PLUGINS,
+    SOURCES,
+    KernelError,
+    Kernels,
+    build,
+    run_sanitized,
+)
 from training.network import dpwconv as specification
+from trt_plugins.gpu.library import find_nvcc
 from trt_plugins.kernels.ptxas_table import ptxas_rows
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
@@ -155,10 +161,14 @@ def expected(operator: str, arrays: list, attributes: dict) -> np.ndarray:
 
 
 def assert_close(y: np.ndarray, call: tuple[str, list, dict]) -> None:
+    assert relative_error(y, call) < TOLERANCE[y.dtype.name]  # also fails where y is NaN
+
+
+def relative_error(y: np.ndarray, call: tuple[str, list, dict]) -> float:
+    """The largest error as a share of the largest expected value; NaN where y is."""
     oracle = expected(*call)
     assert y.shape == oracle.shape
-    error = np.abs(y.astype(np.float64) - oracle).max() / np.abs(oracle).max()
-    assert error < TOLERANCE[y.dtype.name]  # also fails where y is NaN
+    return np.abs(y.astype(np.float64) - oracle).max() / np.abs(oracle).max()
 
 
 @pytest.mark.parametrize("order", ["forward", "reverse", "shuffled"])
@@ -170,33 +180,17 @@ def test_kernels_equal_the_specification(kernels, case, dtype, order):
 
 
 @pytest.fixture(scope="module")
-def call_sanitized(tmp_path_factory):
-    """Calls of the library that AddressSanitizer and UBSan watch, in a process of its own that must not complain."""
-    folder = tmp_path_factory.mktemp("sanitized")
-    library = build(folder, sanitize=True)
-    preload = subprocess.run(["g++", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
-
-    def call(calls: list) -> list[np.ndarray]:
-        (folder / "calls").write_bytes(pickle.dumps(calls))
-        # Python itself leaves memory behind at its end.
-        environment = os.environ | {"LD_PRELOAD": preload.strip(), "ASAN_OPTIONS": "detect_leaks=0"}
-        script = [sys.executable, Path(__file__).parent / "kernel_library.py"]
-        child = subprocess.run(
-            [*script, library, folder / "calls", folder / "results"], env=environment, capture_output=True, text=True
-        )
-        assert child.returncode == 0, child.stderr[-4000:]
-        return pickle.loads((folder / "results").read_bytes())
-
-    return call
+def sanitized(tmp_path_factory) -> Path:
+    return build(tmp_path_factory.mktemp("sanitized"), sanitize=True)
 
 
 HEAVY = {"beyond shared memory", "smaller tiles for a large kernel"}
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-def test_no_access_is_out_of_bounds_and_no_behaviour_undefined(call_sanitized, dtype):
+def test_no_access_is_out_of_bounds_and_no_behaviour_undefined(sanitized, tmp_path, dtype):
     calls = [case.call(dtype) for case in CASES if case.name not in HEAVY]
-    results = call_sanitized([(*c[:2], c[2] | {"order": "shuffled"}) for c in calls])
+    results = run_sanitized(tmp_path, sanitized, [(*c[:2], c[2] | {"order": "shuffled"}) for c in calls])
     for y, call in zip(results, calls, strict=True):
         assert_close(y, call)
 
@@ -254,30 +248,29 @@ BARRIERS = [
 ]
 
 
+def assert_wrong_without_barrier(folder: Path, path: Path | str, index: int, call: tuple, sources=SOURCES) -> None:
+    """Leave one barrier of a source in trt_plugins out: some order of the threads must show it."""
+    shutil.copytree(PLUGINS, folder / "trt_plugins")
+    source = folder / "trt_plugins" / path
+    parts = source.read_text().split("__syncthreads();")
+    parts[index : index + 2] = [parts[index] + parts[index + 1]]
+    source.write_text("__syncthreads();".join(parts))
+    broken = Kernels(build(folder, plugins=folder / "trt_plugins", sources=sources))
+    operator, arrays, attributes = call
+    results = [broken(operator, *arrays, order=order, **attributes) for order in ORDERS]
+    assert not np.max([relative_error(y, call) for y in results]) < TOLERANCE[arrays[0].dtype.name]  # NaN included
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("path", "index", "case"), BARRIERS, ids=[f"{b[0]}-{b[1]}" for b in BARRIERS])
 def test_without_any_of_its_barriers_a_kernel_fails_the_test_above(tmp_path, path, index, case):
-    shutil.copytree(PLUGINS, tmp_path / "trt_plugins")
-    source = tmp_path / "trt_plugins/kernels" / path
-    parts = source.read_text().split("__syncthreads();")
-    source.write_text("__syncthreads();".join(parts[: index + 1]) + "__syncthreads();".join(parts[index + 1 :]))
-    broken = Kernels(build(tmp_path, plugins=tmp_path / "trt_plugins"))
-    operator, arrays, attributes = case.call("float16")
-    oracle = expected(operator, arrays, attributes)
-    errors = [
-        np.abs(broken(operator, *arrays, order=order, **attributes) - oracle).max() / np.abs(oracle).max()
-        for order in ("forward", "reverse", "shuffled")
-    ]
-    assert not max(errors) < TOLERANCE["float16"]  # NaN included
-
-
-NVCC = shutil.which("nvcc") or shutil.which("/usr/local/cuda/bin/nvcc")
+    assert_wrong_without_barrier(tmp_path, f"kernels/{path}", index, case.call("float16"))
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(NVCC is None, reason="needs nvcc")
+@pytest.mark.skipif(find_nvcc() is None, reason="needs nvcc")
 @pytest.mark.parametrize("architecture", [87, 90])
 def test_nvcc_compiles_without_warnings_and_spills(architecture):
-    rows = ptxas_rows(NVCC, architecture)
+    rows = ptxas_rows(find_nvcc(), architecture)
     assert {row.kernel.split("<")[0] for row in rows} >= {"dpwInvertedResidualTensorCore", "dpwconvLanePerPatch"}
     assert all(row.spill_bytes == 0 for row in rows), rows

@@ -33,10 +33,11 @@ from trt_plugins.gpu.costs import (
     value_a_thread,
 )
 from trt_plugins.gpu.floors import Ceilings, operators_floor_us
-from trt_plugins.gpu.library import SOURCES, TYPES, KernelLibrary, build_library, find_nvcc, ptxas_figures
+from trt_plugins.gpu.library import SOURCES, TYPES, KernelLibrary, build_library, find_nvcc
 from trt_plugins.gpu.report import attempt, table
 from trt_plugins.gpu.shapes import published_levels
 from trt_plugins.gpu.speed import input_sets, measure_ceilings, time_us
+from trt_plugins.kernels.ptxas_table import ptxas_rows
 
 ROOT = Path(__file__).parents[2]
 BENCH = Path(__file__).parents[1] / "bench"
@@ -143,12 +144,12 @@ def counted_table(ladder: Ladder) -> list[str]:
     return lines
 
 
-def compiled_table(ladder: Ladder) -> list[str]:
-    """Compile the steps and return registers a thread and bytes of spills as the lines of a Markdown table."""
+def compiled_table(ladder: Ladder, nvcc: str) -> list[str]:
+    """Compile the steps; most registers a thread and all bytes of spills as the lines of a Markdown table."""
     lines = ["| step | " + " | ".join(f"sm_{arch}" for arch in ARCHITECTURES) + " |", "|---|" + "---:|---:|"]
     for step in ladder.steps:
-        figures = [ptxas_figures(step.source, arch) for arch in ARCHITECTURES]
-        cells = (f"{registers} / {spills}" for registers, spills in figures)
+        compiled = [ptxas_rows(nvcc, int(arch), [step.source]) for arch in ARCHITECTURES]
+        cells = (f"{max(row.registers for row in rows)} / {sum(row.spill_bytes for row in rows)}" for rows in compiled)
         lines.append(f"| {step.name} | {' | '.join(cells)} |")
     return lines
 
@@ -157,10 +158,11 @@ def main() -> int:
     """Print what can be known of the steps on this machine; the exit code is 1 if a step failed."""
     for ladder in ladders():
         print(f"{ladder.steps[0].operator}, {ladder.case.name}, FP16\n\nCounted:\n", *counted_table(ladder), sep="\n")
-        if find_nvcc() is None:
+        nvcc = find_nvcc()
+        if nvcc is None:
             print("\nCompiled: not run, there is no nvcc\n")
         else:
-            print("\nCompiled, registers / bytes of spills:\n", *compiled_table(ladder), "", sep="\n", flush=True)
+            print("\nCompiled, registers / bytes of spills:\n", *compiled_table(ladder, nvcc), "", sep="\n", flush=True)
     if not torch.cuda.is_available():
         print("Values and times: not run, PyTorch finds no CUDA GPU on this machine")
         return 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Mapping
@@ -51,14 +50,7 @@ def build_runner(library: Path, arch: str) -> Path:
     return runner
 
 
-def ptxas_figures(source: Path, arch: str) -> tuple[int, int]:
-    """Return the most registers a thread of a source's kernels, and all their bytes of spills. Raises BuildError."""
-    said = _nvcc(Path("/dev/null"), arch, "-c", "-Xptxas=-v", str(source))
-    registers = re.findall(r"Used (\d+) registers", said)
-    return max(map(int, registers)), sum(map(int, re.findall(r"(\d+) bytes spill", said)))
-
-
-def _nvcc(out: Path, arch: str, *arguments: str) -> str:
+def _nvcc(out: Path, arch: str, *arguments: str) -> None:
     nvcc = find_nvcc()
     if nvcc is None:
         raise BuildError("there is no CUDA compiler (nvcc): put it on the PATH or into the variable CUDACXX")
@@ -68,7 +60,6 @@ def _nvcc(out: Path, arch: str, *arguments: str) -> str:
     result = subprocess.run([nvcc, *flags, *warnings, *arguments, "-o", str(out)], capture_output=True, text=True)
     if result.returncode:
         raise BuildError(f"nvcc did not build {out.name}: {(result.stderr or result.stdout)[-2000:]}")
-    return result.stderr
 
 
 def _fields(pointers: str, sizes: str) -> list[tuple[str, Any]]:

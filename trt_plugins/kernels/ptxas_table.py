@@ -11,11 +11,12 @@ import argparse
 import re
 import shutil
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 KERNELS = Path(__file__).parent
-SOURCES = ["dpwconv/dpwconv.cu", "dpw_inverted_residual/dpw_inverted_residual.cu"]
+SOURCES = [KERNELS / "dpwconv/dpwconv.cu", KERNELS / "dpw_inverted_residual/dpw_inverted_residual.cu"]
 ARCHITECTURES = [72, 75, 80, 86, 87, 89, 90, 100, 110, 120]
 FLAGS = ["-std=c++17", "-O3", "-Xptxas", "-v", "-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra"]
 FLAGS += ["-c", "-o", "/dev/null"]
@@ -38,22 +39,21 @@ class Row:
     spill_bytes: int
 
 
-def ptxas_rows(nvcc: str, architecture: int) -> list[Row]:
-    """Compile all kernels for an sm; subprocess.CalledProcessError, with nvcc's output shown, on a warning."""
+def ptxas_rows(nvcc: str, architecture: int, sources: Sequence[Path] = SOURCES) -> list[Row]:
+    """Compile kernels for an sm; subprocess.CalledProcessError, with nvcc's output shown, on a warning."""
     rows = []
-    for source in SOURCES:
-        command = [nvcc, f"-arch=sm_{architecture}", *FLAGS, str(KERNELS / source)]
+    for source in sources:
+        command = [nvcc, f"-arch=sm_{architecture}", *FLAGS, str(source)]
         compiled = subprocess.run(command, capture_output=True, text=True)
         if compiled.returncode:
             print(compiled.stdout + compiled.stderr)
             compiled.check_returncode()
         text = subprocess.run(["c++filt"], input=compiled.stderr, capture_output=True, text=True, check=True).stdout
         for entry in text.split("Compiling entry function ")[1:]:
-            name = re.match(r"'void (?:\w+::)*(\w+(?:<[^>]*>)?)", entry)
-            spills = re.search(r"(\d+) bytes spill stores, (\d+) bytes spill loads", entry)
-            registers, shared = re.search(r"Used (\d+) registers", entry), re.search(r"(\d+) bytes smem", entry)
-            spilled = int(spills[1]) + int(spills[2])
-            rows.append(Row(name[1], int(registers[1]), int(shared[1]) if shared else 0, spilled))
+            (name,) = re.findall(r"^'void (?:\w+::)*(\w+(?:<[^>]*>)?)", entry)
+            (registers,) = re.findall(r"Used (\d+) registers", entry)
+            shared, spilled = (re.findall(rf"(\d+) bytes {of}", entry) for of in ("smem", "spill"))
+            rows.append(Row(name, int(registers), sum(map(int, shared)), sum(map(int, spilled))))
     return sorted(rows, key=lambda row: row.kernel)
 
 
@@ -69,7 +69,7 @@ def table(nvcc: str) -> str:
     for kernel in next(iter(columns.values())):
         cells = [f"{columns[a][kernel].registers} / {columns[a][kernel].spill_bytes}" for a in architectures]
         lines.append(f"| `{kernel}` | " + " | ".join(cells) + " |")
-    release = re.search(r"release [\d.]+", version)[0]
+    (release,) = re.findall(r"release [\d.]+", version)
     return "\n".join([HEAD.format(version=f"nvcc, {release}"), *lines]) + "\n"
 
 

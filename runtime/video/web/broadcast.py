@@ -49,14 +49,14 @@ class Broadcast:
         self._lock = threading.Lock()
         self._to_paint = threading.Condition(self._lock)
         self._painted = threading.Condition(self._lock)
-        self._steered = threading.Condition(self._lock)
+        self._state_changed = threading.Condition(self._lock)
         self._newest: Result | None = None
         self._shown: Result | None = None  # the newest, or the one at which it was paused
         self._picture: Picture | None = None  # of the shown result, while there are viewers
         self._stale = False  # the picture is not what it should show
         self._pictures = 0
         self._viewers: list[str] = []
-        self._steps = 0  # how often it was steered
+        self._changes = 0
         self._paused = False
         self._finished = False
         self._closed = threading.Event()
@@ -74,8 +74,11 @@ class Broadcast:
             self._history.add(self._last_frame_s, result.fps, result.latency_ms)
             self._newest = result
             if not self._paused or self._shown is None:
+                resized = self._shown is None or self._shown.labels.shape != result.labels.shape
                 self._shown = result
                 self._repaint()
+                if resized:  # at once, so that the page does not take its shape half a second after the picture
+                    self._changed()
 
     def finish(self) -> None:
         """Tell the viewers that no frame will follow; they keep the last one."""
@@ -90,7 +93,7 @@ class Broadcast:
             self._closed.set()
             self._to_paint.notify_all()
             self._painted.notify_all()
-            self._steered.notify_all()
+            self._state_changed.notify_all()
         self._painter.join()
 
     @property
@@ -148,11 +151,11 @@ class Broadcast:
             return None
         return result.frame.name, self._overlay.blend(result.frame.rgb, result.labels)
 
-    def wait_for_steering(self, after: int, timeout_s: float) -> int:
-        """Wait until the broadcast was steered more than ``after`` times, or is closed; how often it was by now."""
+    def wait_for_change(self, after: int, timeout_s: float) -> int:
+        """Wait for a change beyond number ``after``, of steering or size, or the end; how many there were."""
         with self._lock:
-            self._steered.wait_for(lambda: self.closed or self._steps > after, timeout_s)
-            return self._steps
+            self._state_changed.wait_for(lambda: self.closed or self._changes > after, timeout_s)
+            return self._changes
 
     def state(self, viewer: str = "") -> dict[str, Any]:
         """What a page shows beside the picture, ready for JSON.
@@ -181,8 +184,8 @@ class Broadcast:
         self._to_paint.notify_all()
 
     def _changed(self) -> None:
-        self._steps += 1
-        self._steered.notify_all()
+        self._changes += 1
+        self._state_changed.notify_all()
 
     def _paint(self) -> None:
         try:

@@ -17,6 +17,7 @@ let retry = null;
 let watchdog = null;
 let viewer = "";
 let watchedSince = 0;
+let unwatched = false; // the picture does not come through
 let paused = false;
 let classes = [];
 
@@ -137,8 +138,12 @@ function showModel(model) {
 function showState(state) {
   document.body.classList.remove("unreachable");
   // An image does not tell that its stream broke off or was refused; the server knows.
-  const unwatched = !state.watching && Date.now() - watchedSince > RETRY_MS;
-  if (unwatched) watch();
+  if (state.watching) {
+    unwatched = false;
+  } else if (Date.now() - watchedSince > RETRY_MS) {
+    unwatched = true;
+    watch();
+  }
   paused = state.paused;
   element("pause").textContent = paused ? "Resume" : "Pause";
   element("pause").setAttribute("aria-pressed", paused);

@@ -152,10 +152,10 @@ class _Handler(BaseHTTPRequestHandler):
         broadcast = self.server.broadcast
         self._start(HTTPStatus.OK, "text/event-stream")
         self._send_event("model", self.server.model_json)
-        steered = 0
+        changes = 0
         while not broadcast.closed and self.command != "HEAD":
             self._send_event("state", json.dumps(broadcast.state(self._viewer())))
-            steered = broadcast.wait_for_steering(steered, _STATE_EVERY_S)
+            changes = broadcast.wait_for_change(changes, _STATE_EVERY_S)
         self._send_event("ended", "{}")
 
     def _viewer(self) -> str:

@@ -155,7 +155,7 @@ def test_closing_lets_everyone_go():
     broadcast = Broadcast(overlay())
     waiting = [
         threading.Thread(target=broadcast.next_picture, args=(0, 600)),
-        threading.Thread(target=broadcast.wait_for_steering, args=(0, 600)),
+        threading.Thread(target=broadcast.wait_for_change, args=(0, 600)),
     ]
     for thread in waiting:
         thread.start()

@@ -26,6 +26,7 @@ pytestmark = pytest.mark.skipif(
 
 STATUS = "document.getElementById('status').dataset.state"
 NOTICE = "document.getElementById('notice').textContent"
+FACTS = "document.getElementById('facts').textContent"
 LINE = "document.querySelector('#latency .line').getAttribute('d')"
 # The RGB of two pixels of the shown picture, one in each half.
 PIXELS = """(() => {
@@ -62,6 +63,11 @@ def shows(index: int, opacity: float = 0.5):
     return accept
 
 
+def settle(browser: Browser) -> None:
+    """Wait until the page knows the size of the frames, from which it takes its shape: now a click meets its target."""
+    browser.wait_for(FACTS, lambda text: " px" in text)
+
+
 def test_the_page_shows_stream_and_model(browser: Browser, sink: WebSink, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(page_server, "_RESEND_AFTER_S", 600)  # so that no picture is pushed out by the next
     browser.open(f"http://127.0.0.1:{sink.port}")
@@ -71,7 +77,7 @@ def test_the_page_shows_stream_and_model(browser: Browser, sink: WebSink, monkey
     assert browser.wait_for("document.getElementById('picture').naturalWidth") == 128
     assert browser.run("return document.getElementById('title').textContent") == "street 128x256 on onnxruntime"
     facts = "128 × 96 px · 1 watching"
-    browser.wait_for("document.getElementById('facts').textContent", lambda text: text == facts)
+    browser.wait_for(FACTS, lambda text: text == facts)
     assert browser.run(f"return {STATUS}") in ("live", "silent")  # silent where this test was slow
     rows = browser.run("return [...document.querySelectorAll('#legend li')].map((row) => row.innerText.split('\\n'))")
     assert rows == [["red", "50.0 %"], ["green", "–"], ["blue", "50.0 %"]]
@@ -105,6 +111,7 @@ def test_the_slider_repaints_even_while_paused(browser: Browser, sink: WebSink):
     browser.open(f"http://127.0.0.1:{sink.port}")
     sink.write(result(5))
     browser.wait_for(PIXELS, shows(5))
+    settle(browser)
     browser.click("#pause")
     browser.wait_for(STATUS, lambda state: state == "paused")
     assert "Segmentation goes on" in browser.run(f"return {NOTICE}")
@@ -126,6 +133,7 @@ def test_the_snapshot_is_saved(browser: Browser, sink: WebSink, tmp_path: Path):
     browser.open(f"http://127.0.0.1:{sink.port}")
     sink.write(result(7))
     browser.wait_for(PIXELS, shows(7))
+    settle(browser)
     browser.click("#snapshot")
     end_s = time.monotonic() + 20
     while not (saved := tmp_path / "frame 7.png").exists():
@@ -140,6 +148,7 @@ def test_it_fits_a_phone(browser: Browser, sink: WebSink, scheme: str):
     browser.open(f"http://127.0.0.1:{sink.port}")
     sink.write(result(5, size=(720, 1280)))
     browser.wait_for("document.getElementById('picture').naturalWidth")
+    settle(browser)
     assert browser.run("return [innerWidth, document.documentElement.scrollWidth]") == [375, 375]
     browser.click("#pause")
     browser.wait_for(STATUS, lambda state: state == "paused")

@@ -159,6 +159,18 @@ def test_events_tell_model_state_and_end():
         assert events.read() == b""
 
 
+def test_the_size_of_the_frames_is_told_at_once(sink: WebSink, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(page_server, "_STATE_EVERY_S", 600)
+    with opened(sink.port, "/events") as events:
+        assert next_event(events)[0] == "model"
+        assert next_event(events)[1]["size"] is None
+        sink.write(result(0))
+        assert next_event(events)[1]["size"] == [128, 96]
+        sink.write(result(1))
+        sink.write(result(2, size=(48, 64)))
+        assert next_event(events)[1]["size"] == [64, 48]
+
+
 @pytest.mark.parametrize("path", ["/", "/page.css", "/page.js", "/?from=elsewhere"])
 def test_the_page_needs_nothing_from_elsewhere(sink: WebSink, path: str):
     status, headers, body = ask(sink.port, "GET", path)
