@@ -134,7 +134,7 @@ fi
 
 run scripts/build_plugin.sh --arch "$arch"
 
-echo "+ import everything"
+echo "+ import everything and call the driver"
 [ -z "$dry_run" ] || exit 0
 .venv/bin/python - <<'EOF'
 import dataclasses
@@ -144,7 +144,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 failed = []
 packages = {"numpy": "numpy", "cv2": "opencv-python", "onnxruntime": "onnxruntime", "PIL": "pillow", "tqdm": "tqdm",
-            "tensorrt": "tensorrt", "pycuda.driver": "pycuda", "cuda.bindings.runtime": "cuda-bindings", "runtime.demo": ""}
+            "tensorrt": "tensorrt", "pycuda.driver": "pycuda", "runtime.demo": ""}
 for module, package in packages.items():
     try:
         imported = importlib.import_module(module)
@@ -158,10 +158,24 @@ for module, package in packages.items():
         number = "of an unknown version"
     print(f"  {module:22} {number}")
 
-from runtime.device import describe_device
+# cuda-python looks for the driver only when it is called.
+try:
+    try:
+        from cuda.bindings import driver
+    except ImportError:
+        from cuda import cuda as driver  # where older versions of cuda-python have it
+    (result,) = driver.cuInit(0)
+    if result != driver.CUresult.CUDA_SUCCESS:
+        failed.append("cuda-python")
+    print(f"  {driver.__name__:22} {version('cuda-python')}, cuInit(0) returned {result.name}")
+except Exception as error:
+    failed.append("cuda-python")
+    print(f"  {'cuda-python':22} FAILED: {error}")
+
+from runtime.device.description import describe_device
 
 for name, value in dataclasses.asdict(describe_device()).items():
     print(f"  {name:22} {value or 'not known'}")
-sys.exit(f"These do not import: {', '.join(failed)}" if failed else 0)
+sys.exit(f"These do not work: {', '.join(failed)}" if failed else 0)
 EOF
 echo "Done. Next: source .venv/bin/activate, then docs/jetson.md"

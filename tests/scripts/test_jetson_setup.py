@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -99,8 +100,55 @@ def test_every_jetpack_gets_its_own(board, tmp_path: Path, release, compatible, 
         f"{pip} --require-hashes -r requirements-runtime.lock",
         f"{pip} pycuda>=2026.1 {cuda_python}",
         f"scripts/build_plugin.sh --arch {arch}",
-        "import everything",
+        "import everything and call the driver",
     ]
+
+
+# cuda-python's module for the driver, as far as the last check calls it: {0} is what cuInit returns.
+DRIVER = """
+import enum
+CUresult = enum.IntEnum("CUresult", {{"CUDA_SUCCESS": 0, "CUDA_ERROR_NO_DEVICE": 100}})
+def cuInit(flags):
+    return ({0},)
+"""
+FINE = DRIVER.format("CUresult.CUDA_SUCCESS")
+
+
+@pytest.mark.parametrize(
+    ("module", "text", "says", "works"),
+    [
+        ("cuda.bindings.driver", FINE, "cuda.bindings.driver   12.9.4, cuInit(0) returned CUDA_SUCCESS", True),
+        ("cuda.cuda", FINE, "cuda.cuda              12.9.4, cuInit(0) returned CUDA_SUCCESS", True),
+        (
+            "cuda.bindings.driver",
+            DRIVER.format("CUresult.CUDA_ERROR_NO_DEVICE"),
+            "cuda.bindings.driver   12.9.4, cuInit(0) returned CUDA_ERROR_NO_DEVICE",
+            False,
+        ),
+        ("cuda.bindings.driver", DRIVER.format("1 / 0"), "cuda-python            FAILED: division by zero", False),
+        ("cuda.other", FINE, "cuda-python            FAILED: cannot import name 'cuda' from 'cuda'", False),
+    ],
+)
+def test_the_last_check_calls_the_driver(tmp_path: Path, module: str, text: str, says: str, works: bool):
+    check = SCRIPT.read_text().partition("<<'EOF'\nimport dataclasses\n")[2].partition("\nEOF\n")[0]
+    assert check
+    for name in ("tensorrt", "pycuda", "pycuda.driver", "cuda", "cuda.bindings", module):
+        file = tmp_path / name.replace(".", "/")
+        file.mkdir(parents=True, exist_ok=True)
+        (file / "__init__.py").write_text(text if name == module else "__version__ = '1'\n")
+    metadata = tmp_path / "cuda_python-12.9.4.dist-info/METADATA"
+    metadata.parent.mkdir()
+    metadata.write_text("Metadata-Version: 2.1\nName: cuda-python\nVersion: 12.9.4\n")
+    done = subprocess.run(
+        [sys.executable, "-"],
+        input=f"import dataclasses\n{check}",
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert f"  {says}" in done.stdout
+    assert (done.returncode, done.stderr) == ((0, "") if works else (1, "These do not work: cuda-python\n"))
 
 
 def test_what_apt_must_bring_is_one_command(board, tmp_path: Path):

@@ -1,6 +1,9 @@
 """Work on a stream, recorded once as a CUDA graph and then launched in one call. No other file calls cuda-python.
 
 A network is some hundred kernels, and on a small CPU launching them one by one takes longer than running them.
+
+It is the driver's API that is called, because cuda-python's ``runtime`` brings a CUDA runtime of its own, and on a
+Jetson that one refuses a driver older than itself.
 """
 
 from __future__ import annotations
@@ -22,9 +25,9 @@ class Replay:
         self._stream = stream
         self._graph: Any = None
         try:
-            self._runtime = _cuda_runtime()
+            self._driver = _cuda_driver()
             self._graph = self._capture()
-        except (ImportError, _CallFailed) as error:
+        except (ImportError, RuntimeError, TypeError) as error:  # RuntimeError: also a function the driver lacks
             self.why_plain = str(error)
 
     def __call__(self) -> None:
@@ -33,56 +36,50 @@ class Replay:
             self._work()
             return
         try:
-            _value(self._runtime, "cudaGraphLaunch", self._runtime.cudaGraphLaunch(self._graph, self._stream))
-        except _CallFailed as error:
+            _value(self._driver, "cuGraphLaunch", self._driver.cuGraphLaunch(self._graph, self._stream))
+        except RuntimeError as error:
             raise UserError(f"CUDA cannot run the network any more: {error}. Start the program again.") from error
 
     def close(self) -> None:
         """Free the graph; the stream must be done with it."""
         if self._graph is not None:
-            self._runtime.cudaGraphExecDestroy(self._graph)
+            self._driver.cuGraphExecDestroy(self._graph)
             self._graph = None
 
     def _capture(self) -> Any:
-        runtime, stream = self._runtime, self._stream
+        driver, stream = self._driver, self._stream
         # Only this thread has to keep from calls that cannot be captured, such as another network's allocations.
-        mode = runtime.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        _value(runtime, "cudaStreamBeginCapture", runtime.cudaStreamBeginCapture(stream, mode))
+        mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        _value(driver, "cuStreamBeginCapture", driver.cuStreamBeginCapture(stream, mode))
         refused: str | None = None
         try:
             self._work()
         except Exception as error:  # whatever CUDA or TensorRT make of a call that cannot be captured
             refused = str(error) or type(error).__name__
-        ended = runtime.cudaStreamEndCapture(stream)  # always, or the stream would stay in capture
+        ended = driver.cuStreamEndCapture(stream)  # always, or the stream would stay in capture
         if refused is not None:
-            runtime.cudaGetLastError()  # the failed capture must not be taken for a later call's failure
-            raise _CallFailed(f"the network cannot be captured ({refused})")
-        graph = _value(runtime, "cudaStreamEndCapture", ended)
+            raise RuntimeError(f"the network cannot be captured ({refused})")
+        graph = _value(driver, "cuStreamEndCapture", ended)
         try:
-            return _value(runtime, "cudaGraphInstantiate", runtime.cudaGraphInstantiate(graph, 0))
+            return _value(driver, "cuGraphInstantiate", driver.cuGraphInstantiate(graph, 0))
         finally:
-            runtime.cudaGraphDestroy(graph)
+            driver.cuGraphDestroy(graph)
 
 
-class _CallFailed(RuntimeError):
-    """A call of the CUDA runtime failed."""
-
-
-def _cuda_runtime() -> ModuleType:
+def _cuda_driver() -> ModuleType:
     try:
-        from cuda.bindings import runtime
+        from cuda.bindings import driver
     except ImportError:
         try:
-            from cuda import cudart as runtime  # where older versions of cuda-python have it
+            from cuda import cuda as driver  # where older versions of cuda-python have it
         except ImportError as error:
             raise ImportError(f"cuda-python is not installed or does not load ({error})") from error
-    return runtime  # type: ignore[no-any-return]
+    return driver  # type: ignore[no-any-return]
 
 
-def _value(runtime: ModuleType, call: str, result: tuple[Any, ...]) -> Any:
-    """What a call returned beside its error code, if anything. Raises _CallFailed for an error."""
+def _value(driver: ModuleType, call: str, result: tuple[Any, ...]) -> Any:
+    """What a call returned beside its error code, if anything. Raises RuntimeError for an error."""
     error, *values = result
-    if error != runtime.cudaError_t.cudaSuccess:
-        runtime.cudaGetLastError()
-        raise _CallFailed(f"{call} failed: {error.name}")
+    if error != driver.CUresult.CUDA_SUCCESS:
+        raise RuntimeError(f"{call} failed: {error.name}")
     return values[0] if values else None

@@ -45,6 +45,8 @@ class Lane:
             self._replay = Replay(self._frame, self._stream.handle)
             undo.callback(self._replay.close)
             undo.callback(self._stream.synchronize)
+            self._replay()  # what a refused capture left behind must show here, not in the user's first frame
+            self._stream.synchronize()
             self._undo = undo.pop_all()
         self._labels = np.empty(self._host[LABELS].shape, np.uint8)
 

@@ -1,7 +1,7 @@
 """What TensorRT has to say: its errors become part of the message that the user reads.
 
 TensorRT's calls return nothing on failure; the reason goes to its logger. TensorRT keeps one logger per process, the
-first it is given, and calls it from threads of its own.
+first it is given, as long as any builder or runtime lives, and calls it from threads of its own.
 """
 
 from __future__ import annotations

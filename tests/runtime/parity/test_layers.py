@@ -12,6 +12,7 @@ from runtime.parity import layers, tensorrt_tensors
 from runtime.parity.difference import Difference
 from runtime.parity.layers import Layer, LayerComparison, compare_layers
 from runtime.parity.names import NetworkName
+from tests.runtime.backends.tensorrt.tensorrt_double import make_tensorrt
 
 ORT16, TRT32 = NetworkName("onnxruntime", "fp16"), NetworkName("tensorrt", "fp32")
 BEFORE_STD = ["float_nhwc", "float_nchw", "unit", "centred"]
@@ -83,6 +84,7 @@ def test_tensorrt_is_compared_through_polygraphy(own_bundle, image_rgb, monkeypa
     changed = write_changed(own_bundle.onnx(), tmp_path / "changed.onnx", "std", 5.0)
     runner = OnnxrtRunner(tensorrt_tensors._onnx_runtime_session(changed))
     monkeypatch.setattr(tensorrt_tensors, "_trt_runner", lambda *_: runner)
+    monkeypatch.setitem(sys.modules, "tensorrt", make_tensorrt("10.3.0"))
     (comparison,) = compare_layers(own_bundle, [TRT32], image_rgb)
     assert comparison.title == "TensorRT fp32 against ONNX Runtime fp32"
     assert [layer.name for layer in comparison.layers] == WITH_NUMBERS

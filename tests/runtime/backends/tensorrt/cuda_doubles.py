@@ -1,4 +1,4 @@
-"""PyCUDA and the CUDA runtime for tests: a device that does nothing before somebody waits for it.
+"""PyCUDA and cuda-python for tests: a device that does nothing before somebody waits for it.
 
 Work on a stream is queued and runs when the stream, or an event on it, is waited for; copies read and write memory only
 then. New memory holds garbage. Every call needs a context that is current in its thread. Names that start with an
@@ -40,7 +40,9 @@ class World:
     integrated: bool = False
     allocations_left: float = math.inf  # before memory runs out
     broken: bool = False  # a kernel has failed: from now on every wait fails
-    capture_fails: str = ""  # the runtime's function that does not work
+    capture_fails: str = ""  # the driver's function that does not work
+    capture_raises: type[Exception] | None = None  # what it raises then, instead of returning an error
+    refusal_stays: bool = False  # a refused capture fails the next wait as well
     memory: dict[int, np.ndarray] = field(default_factory=dict)  # by address, what is mapped included
     streams: Any = field(default_factory=weakref.WeakValueDictionary)  # by handle
     done: list[str] = field(default_factory=list)  # the work that has run, e.g. "upload"
@@ -64,7 +66,7 @@ class World:
         return address
 
 
-def make_driver(world: World) -> ModuleType:
+def make_pycuda(world: World) -> ModuleType:
     """The module ``pycuda.driver``."""
     driver: Any = ModuleType("pycuda.driver")
     local = threading.local()
@@ -106,6 +108,9 @@ def make_driver(world: World) -> ModuleType:
         if world.broken:
             stream._queue.clear()
             raise LaunchError("cuStreamSynchronize failed: unspecified launch failure")
+        if stream._refused and world.refusal_stays:
+            stream._refused = False
+            raise LogicError("cuStreamSynchronize failed: left over from the capture")
         while stream._queue:
             op = stream._queue.pop(0)
             op.run()
@@ -150,7 +155,7 @@ def make_driver(world: World) -> ModuleType:
             assert flags == 1, "a blocking stream waits for the default stream"
             self.handle = world.next_stream
             world.next_stream += 1
-            self._queue, self._captured, self._invalid = [], None, False
+            self._queue, self._captured, self._invalid, self._refused = [], None, False, False
             world.streams[self.handle] = self
             world.alive["stream"] += 1
 
@@ -268,66 +273,66 @@ def make_driver(world: World) -> ModuleType:
     return driver
 
 
-def make_runtime(world: World) -> ModuleType:
-    """The module ``cuda.bindings.runtime``, before cuda-python 12.6 ``cuda.cudart``."""
-    runtime: Any = ModuleType("cuda.bindings.runtime")
+def make_cuda(world: World) -> ModuleType:
+    """The module ``cuda.bindings.driver``, before cuda-python 12.6 ``cuda.cuda``."""
+    driver: Any = ModuleType("cuda.bindings.driver")
 
-    cudaError_t = enum.IntEnum(
-        "cudaError_t", {"cudaSuccess": 0, "cudaErrorInvalidValue": 1, "cudaErrorStreamCaptureInvalidated": 901}
+    CUresult = enum.IntEnum(
+        "CUresult", {"CUDA_SUCCESS": 0, "CUDA_ERROR_INVALID_VALUE": 1, "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED": 901}
     )
-    cudaStreamCaptureMode = enum.IntEnum("cudaStreamCaptureMode", {"cudaStreamCaptureModeThreadLocal": 1})
-    ok = cudaError_t.cudaSuccess
+    CUstreamCaptureMode = enum.IntEnum("CUstreamCaptureMode", {"CU_STREAM_CAPTURE_MODE_THREAD_LOCAL": 1})
+    ok = CUresult.CUDA_SUCCESS
 
     def _fails(call):
+        if world.capture_fails == call and world.capture_raises is not None:
+            raise world.capture_raises(f"no such {call}")
         return world.capture_fails == call
 
-    def cudaStreamBeginCapture(stream, mode):  # noqa: N802
-        if _fails("cudaStreamBeginCapture"):
-            return (cudaError_t.cudaErrorInvalidValue,)
-        assert mode is cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
-        captured = world.streams[stream]
+    def cuStreamBeginCapture(hStream, mode):  # noqa: N802
+        if _fails("cuStreamBeginCapture"):
+            return (CUresult.CUDA_ERROR_INVALID_VALUE,)
+        assert mode is CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
+        captured = world.streams[hStream]
         assert not captured._queue, "the run before the capture is still under way"
         captured._captured, captured._capturing_thread, captured._invalid = [], threading.get_ident(), False
         return (ok,)
 
-    def cudaStreamEndCapture(stream):  # noqa: N802
-        captured = world.streams[stream]
+    def cuStreamEndCapture(hStream):  # noqa: N802
+        captured = world.streams[hStream]
         graph, captured._captured = captured._captured, None
-        if captured._invalid or _fails("cudaStreamEndCapture"):
-            return (cudaError_t.cudaErrorStreamCaptureInvalidated, None)
+        captured._refused = captured._invalid
+        if captured._invalid or _fails("cuStreamEndCapture"):
+            return (CUresult.CUDA_ERROR_STREAM_CAPTURE_INVALIDATED, None)
         world.alive["graph"] += 1
         return (ok, graph)
 
-    def cudaGraphInstantiate(graph, flags):  # noqa: N802
-        if _fails("cudaGraphInstantiate"):
-            return (cudaError_t.cudaErrorInvalidValue, None)
+    def cuGraphInstantiate(hGraph, flags):  # noqa: N802
+        if _fails("cuGraphInstantiate"):
+            return (CUresult.CUDA_ERROR_INVALID_VALUE, None)
         world.alive["executable"] += 1
-        return (ok, list(graph))
+        return (ok, list(hGraph))
 
-    def cudaGraphDestroy(graph):  # noqa: N802
+    def cuGraphDestroy(hGraph):  # noqa: N802
         world.alive["graph"] -= 1
         return (ok,)
 
-    def cudaGraphLaunch(graphExec, stream):  # noqa: N802
-        if _fails("cudaGraphLaunch"):
-            return (cudaError_t.cudaErrorInvalidValue,)
+    def cuGraphLaunch(hGraphExec, hStream):  # noqa: N802
+        if _fails("cuGraphLaunch"):
+            return (CUresult.CUDA_ERROR_INVALID_VALUE,)
         world.done.append("launch")
-        for op in graphExec:
-            world.streams[stream]._add(op)
+        for op in hGraphExec:
+            world.streams[hStream]._add(op)
         return (ok,)
 
-    def cudaGraphExecDestroy(graphExec):  # noqa: N802
-        if any(op in stream._queue for stream in list(world.streams.values()) for op in graphExec):
+    def cuGraphExecDestroy(hGraphExec):  # noqa: N802
+        if any(op in stream._queue for stream in list(world.streams.values()) for op in hGraphExec):
             world.complaints.append("a graph is destroyed while it runs")
         world.alive["executable"] -= 1
         return (ok,)
 
-    def cudaGetLastError():  # noqa: N802
-        return (ok,)
-
     for public in (
-        *(cudaError_t, cudaStreamCaptureMode, cudaStreamBeginCapture, cudaStreamEndCapture, cudaGraphInstantiate),
-        *(cudaGraphDestroy, cudaGraphLaunch, cudaGraphExecDestroy, cudaGetLastError),
+        *(CUresult, CUstreamCaptureMode, cuStreamBeginCapture, cuStreamEndCapture, cuGraphInstantiate),
+        *(cuGraphDestroy, cuGraphLaunch, cuGraphExecDestroy),
     ):
-        setattr(runtime, public.__name__, public)
-    return runtime
+        setattr(driver, public.__name__, public)
+    return driver

@@ -1,4 +1,4 @@
-"""TensorRTBackend on doubles of PyCUDA, the CUDA runtime and TensorRT, which keep their order and their rules.
+"""TensorRTBackend on doubles of PyCUDA, cuda-python and TensorRT, which keep their order and their rules.
 
 That the real ones work together on a GPU is not shown here.
 """
@@ -22,7 +22,7 @@ from runtime.backends.tensorrt.backend import TensorRTBackend
 from runtime.backends.tensorrt.cuda import open_cuda
 from runtime.backends.tensorrt.engine_file import OpenedEngine
 from runtime.errors import UserError
-from tests.runtime.backends.tensorrt.cuda_doubles import NETWORK_MS, World, make_driver, make_runtime
+from tests.runtime.backends.tensorrt.cuda_doubles import NETWORK_MS, World, make_cuda, make_pycuda
 from tests.runtime.backends.tensorrt.engine_double import Plan, open_double
 from tests.runtime.tiny_models import COLOUR_INFO, colour_frame
 
@@ -32,7 +32,7 @@ BUFFERS_OF_A_LANE = {"device": 2, "executable": 1, "execution": 1, "page-locked"
 @pytest.fixture(params=[False, True], ids=["desktop", "integrated"])
 def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
     world = World(integrated=request.param)
-    install(monkeypatch, make_driver(world), make_runtime(world))
+    install(monkeypatch, make_pycuda(world), make_cuda(world))
     gc.freeze()  # what was there before need not be looked through again and again
     yield world
     gc.collect()
@@ -41,8 +41,8 @@ def world(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     open_cuda.cache_clear()
 
 
-def install(monkeypatch: pytest.MonkeyPatch, driver: ModuleType | None, runtime: ModuleType | None) -> None:
-    """Make ``import pycuda.driver`` and ``import cuda.bindings.runtime`` give these; None: not installed."""
+def install(monkeypatch: pytest.MonkeyPatch, pycuda: ModuleType | None, cuda: ModuleType | None) -> None:
+    """Make ``import pycuda.driver`` and ``import cuda.bindings.driver`` give these; None: not installed."""
     open_cuda.cache_clear()
     packages = {
         "pycuda": ModuleType("pycuda"),
@@ -52,12 +52,12 @@ def install(monkeypatch: pytest.MonkeyPatch, driver: ModuleType | None, runtime:
     for name, package in packages.items():
         package.__path__ = []
         monkeypatch.setitem(sys.modules, name, package)
-    if driver is not None:
-        packages["pycuda"].driver = driver
-    if runtime is not None:
-        packages["cuda.bindings"].runtime = runtime
-    monkeypatch.setitem(sys.modules, "pycuda.driver", driver)
-    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", runtime)
+    if pycuda is not None:
+        packages["pycuda"].driver = pycuda
+    if cuda is not None:
+        packages["cuda.bindings"].driver = cuda
+    monkeypatch.setitem(sys.modules, "pycuda.driver", pycuda)
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", cuda)
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
@@ -67,7 +67,7 @@ def images(count: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("graph", [True, False], ids=["graph", "plain"])
 @pytest.mark.parametrize("dtype", ["UINT8", "INT8", "INT32", "INT64"])
 def test_labels(world: World, dtype: str, graph: bool):
-    world.capture_fails = "" if graph else "cudaStreamBeginCapture"
+    world.capture_fails = "" if graph else "cuStreamBeginCapture"
     with TensorRTBackend(open_double(Plan(world, labels=dtype))) as backend:
         for seed in range(3):
             labels = backend.labels(images(1, seed))
@@ -230,15 +230,15 @@ def test_network_ms_leaves_the_copies_out(world: World):
 
 
 @pytest.mark.parametrize(
-    "call", ["cudaStreamBeginCapture", "cudaStreamEndCapture", "cudaGraphInstantiate", "TensorRT", "not installed"]
+    "call", ["cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate", "TensorRT", "not installed"]
 )
 def test_without_a_graph_frames_run_plainly(
     world: World, call: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     world.capture_fails = call
     if call == "not installed":
-        monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
-        del sys.modules["cuda.bindings"].runtime
+        monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
+        del sys.modules["cuda.bindings"].driver
     with TensorRTBackend(open_double(Plan(world, fails_in_capture=call == "TensorRT"))) as backend:
         for seed in range(3):
             assert np.array_equal(backend.labels(images(1, seed)), images(1, seed).argmax(-1))
@@ -251,11 +251,32 @@ def test_without_a_graph_frames_run_plainly(
     assert not +world.alive
 
 
+@pytest.mark.parametrize("call", ["cuStreamBeginCapture", "cuGraphInstantiate"])
+@pytest.mark.parametrize("error", [RuntimeError, TypeError])  # not in this driver; other parameters
+def test_what_cuda_python_raises_leads_to_plain_frames(
+    world: World, call: str, error: type[Exception], capsys: pytest.CaptureFixture[str]
+):
+    world.capture_fails, world.capture_raises = call, error
+    with TensorRTBackend(open_double(Plan(world))) as backend:
+        assert np.array_equal(backend.labels(images(1)), images(1).argmax(-1))
+    assert "launch" not in world.done
+    assert capsys.readouterr().err.endswith(f"slower: no such {call}\n")
+    assert not +world.alive
+
+
+def test_what_a_refused_capture_leaves_behind_shows_at_once(world: World):
+    world.refusal_stays = True
+    with pytest.raises(UserError, match=r"while making room for a frame: .*left over from the capture"):
+        TensorRTBackend(open_double(Plan(world, fails_in_capture=True)))
+    gc.collect()
+    assert not +world.alive
+
+
 def test_the_old_place_of_cuda_python(world: World, monkeypatch: pytest.MonkeyPatch):
-    runtime = sys.modules["cuda.bindings.runtime"]
-    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
-    del sys.modules["cuda.bindings"].runtime
-    sys.modules["cuda"].cudart = runtime
+    driver = sys.modules["cuda.bindings.driver"]
+    monkeypatch.setitem(sys.modules, "cuda.bindings.driver", None)
+    del sys.modules["cuda.bindings"].driver
+    sys.modules["cuda"].cuda = driver
     with TensorRTBackend(open_double(Plan(world))) as backend:
         assert np.array_equal(backend.labels(images(1)), images(1).argmax(-1))
     assert "launch" in world.done
@@ -363,8 +384,8 @@ def test_a_kernel_that_fails(world: World):
 
 def test_a_graph_that_can_no_longer_be_launched(world: World):
     with TensorRTBackend(open_double(Plan(world))) as backend:
-        world.capture_fails = "cudaGraphLaunch"
-        with pytest.raises(UserError, match="cudaGraphLaunch failed: cudaErrorInvalidValue"):
+        world.capture_fails = "cuGraphLaunch"
+        with pytest.raises(UserError, match="cuGraphLaunch failed: CUDA_ERROR_INVALID_VALUE"):
             backend.labels(images(1))
 
 
@@ -395,7 +416,7 @@ def test_without_a_driver(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 
 def test_without_a_gpu(monkeypatch: pytest.MonkeyPatch):
-    driver = make_driver(World())
+    driver = make_pycuda(World())
     install(monkeypatch, driver, None)
 
     def init(flags: int = 0) -> None:
