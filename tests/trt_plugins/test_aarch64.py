@@ -6,20 +6,19 @@ import platform
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.packages import UV, install
 from tests.trt_plugins import test_plugin
 from tests.trt_plugins.registry_session import NVCC, Session, compile_driver
-from tests.trt_plugins.test_plugin import BUILD, ROOT, needs_cmake, needs_nvcc, slow
+from tests.trt_plugins.test_plugin import BUILD, needs_cmake, needs_nvcc, slow
 
 HERE = Path(__file__).parent
 COMPILER = "aarch64-linux-gnu-g++"
 QEMU = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
 EMULATE = [QEMU, "-L", "/usr/aarch64-linux-gnu"]  # where the packages of cross compilers put the C library
-UV = shutil.which("uv") or shutil.which(ROOT / ".uv" / "bin" / "uv")
 CUDA = "13.0"  # of the runtime in aarch64/cuda.txt; the script wants nvcc of the same release
 
 pytestmark = [
@@ -41,13 +40,7 @@ def packages(tmp_path_factory):
     @functools.cache
     def unpack(name):
         folder = tmp_path_factory.mktemp(name)
-        command = [UV, "pip", "install", "--quiet", "--no-deps", "--require-hashes", "--only-binary", ":all:"]
-        command += ["--python", sys.executable, "--python-platform", "aarch64-manylinux_2_35", "--target", folder]
-        command += ["--requirements", HERE / "aarch64" / f"{name}.txt"]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        assert "Hash mismatch" not in done.stderr, done.stderr
-        if done.returncode:
-            pytest.skip(f"needs the packages of aarch64/{name}.txt: {' '.join(done.stderr.split())}")
+        install(HERE / "aarch64" / f"{name}.txt", folder, "aarch64-manylinux_2_35")
         return folder
 
     return unpack

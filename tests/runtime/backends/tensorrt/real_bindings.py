@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.packages import install
+
 ROOT = Path(__file__).parents[4]
 REQUIREMENTS = [
     line
@@ -110,18 +112,7 @@ def _install(requirement: str, folder: Path) -> None:
     folder.mkdir(parents=True)
     listed = folder / "requirements.txt"
     listed.write_text(requirement, encoding="utf-8")
-    # The virtual environment has no pip, and the system's may run on another Python: it is told which one this is.
-    python = f"{sys.version_info.major}.{sys.version_info.minor}"
-    wheels = ["--only-binary", ":all:", "--python-version", python, "--implementation", "cp", "--abi", "none"]
-    platforms = ["--platform", "manylinux_2_28_x86_64", "--platform", "manylinux_2_17_x86_64"]
-    command = ["python3", "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += [*wheels, *platforms, "--require-hashes", "--target", str(folder), "-r", str(listed)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        shutil.rmtree(folder)
-        assert "HASHES" not in done.stderr, done.stderr
-        last_line = done.stderr.strip().splitlines()[-1]
-        pytest.skip(f"cannot install {requirement.split()[0]} for Python {python}: {last_line}")
+    install(listed, folder, "x86_64-manylinux_2_28")
 
 
 def _write_stubs(bindings: Path, folder: Path, lean: Path | None) -> None:
