@@ -47,7 +47,7 @@ run() {
 
 # Which Jetson, and which JetPack: "# R36 (release), REVISION: 4.7, GCID: ..."
 [ -f "$root/etc/nv_tegra_release" ] || fail "This is no Jetson: there is no /etc/nv_tegra_release." \
-  "On a desktop run scripts/quickstart.sh; what TensorRT needs there installs pip install '.[tensorrt]' in this folder." \
+  "On a desktop run scripts/quickstart.sh; for TensorRT there: pip install '.[tensorrt]' in this folder." \
   "In a container on a Jetson, mount that file and the CUDA and TensorRT of the board, or run it outside."
 release=$(sed -nE '1s/^# R([0-9]+) \(release\), REVISION: ([0-9]+)\.([0-9]+).*/\1 \2 \3/p' "$root/etc/nv_tegra_release")
 [ -n "$release" ] || fail "/etc/nv_tegra_release does not say which Jetson Linux this is: $(head -n 1 "$root/etc/nv_tegra_release")"

@@ -15,6 +15,8 @@ from export.dead_paths import drop_dead_paths
 from export.fold import fold_batchnorm
 from export.graph import onnx_from_model
 from export.operators import register_schemas
+from runtime.backends.tensorrt.plugin import find_plugin
+from runtime.errors import UserError
 from tests.trt_plugins.registry_session import NVCC, Refused, Session, compile_driver
 from training import create_model
 from training.network.variants import VARIANTS
@@ -112,6 +114,17 @@ def test_library_exports_two_functions_and_links_nothing_of_tensorrt(built):
     needed = subprocess.run(["objdump", "-p", library], check=True, capture_output=True, text=True).stdout
     assert "libnvinfer" not in needed
     assert "libcudart" not in needed
+
+
+@slow
+@needs_nvcc
+@needs_cmake
+def test_library_says_for_which_tensorrt_it_is(built, tmp_path):
+    major, library = built
+    copied = Path(shutil.copy(library, tmp_path))  # out of the folder whose name tells it too
+    assert find_plugin(major, copied) == copied
+    with pytest.raises(UserError, match=f"is for TensorRT {major}, but here is TensorRT {21 - major}"):
+        find_plugin(21 - major, copied)
 
 
 @slow
