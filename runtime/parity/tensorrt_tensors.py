@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from runtime.backends.tensorrt.build import parse_network
 from runtime.backends.tensorrt.gpu import current_gpu
 from runtime.backends.tensorrt.logger import failure, logger_of, make
 from runtime.backends.tensorrt.model_file import EXPORT_AGAIN, ModelFile, read_model
@@ -68,12 +69,7 @@ def _trt_runner(tensorrt: ModuleType, bundle: Bundle, precision: str, plugin: Pa
     # The runner keeps our builder alive, and with it our logger: Polygraphy's own is silenced, reasons and all.
     builder = make(tensorrt.Builder, logger)
     load_plugin(tensorrt, library)
-    flags = sum(1 << int(getattr(tensorrt.NetworkDefinitionCreationFlag, flag)) for flag in rules.network_flags)
-    network = builder.create_network(flags)
-    parser = tensorrt.OnnxParser(network, logger)
-    if not parser.parse(file.content):
-        errors = [parser.get_error(index).desc() for index in range(parser.num_errors)]
-        raise failure(f"TensorRT {tensorrt.__version__} cannot read {file.path}", errors or logger.take_errors())
+    network, parser = parse_network(tensorrt, builder, rules, file, logger)
 
     shape = (1, bundle.info.height, bundle.info.width, 3)
     builder_flags = {flag.lower(): True for flag in rules.builder_flags(precision)}

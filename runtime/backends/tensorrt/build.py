@@ -86,7 +86,7 @@ def build_engine(
     logger.take_errors(), logger.take_warnings()  # of earlier calls
     builder = make(trt.Builder, logger)
     load_plugin(trt, library)
-    network = _parse(trt, builder, rules, file, logger)
+    network, _ = parse_network(trt, builder, rules, file, logger)
     config = builder.create_builder_config()
     for flag in rules.builder_flags(options.precision):
         config.set_flag(getattr(trt.BuilderFlag, flag))
@@ -131,7 +131,8 @@ def _refuse_unwritable(path: Path) -> None:
         tempfile.TemporaryFile(dir=path.parent).close()
 
 
-def _parse(trt: ModuleType, builder: Any, rules: Rules, file: ModelFile, logger: Logger) -> Any:
+def parse_network(trt: ModuleType, builder: Any, rules: Rules, file: ModelFile, logger: Logger) -> tuple[Any, Any]:
+    """Make the network of an ONNX file; returns it with its parser. Raises UserError with the parser's errors."""
     flags = 0
     for flag in rules.network_flags:
         flags |= 1 << int(getattr(trt.NetworkDefinitionCreationFlag, flag))
@@ -141,7 +142,7 @@ def _parse(trt: ModuleType, builder: Any, rules: Rules, file: ModelFile, logger:
         errors = [parser.get_error(index).desc() for index in range(parser.num_errors)] or logger.take_errors()
         listed = "".join(f"\n  {error}" for error in errors)
         raise UserError(f"TensorRT {trt.__version__} cannot read {file.path}:{listed}\n{likely_cause(errors)}".rstrip())
-    return network
+    return network, parser
 
 
 def _add_profiles(builder: Any, config: Any, network: Any, file: ModelFile, batches: Sequence[int]) -> None:

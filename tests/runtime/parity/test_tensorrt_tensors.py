@@ -135,7 +135,7 @@ def test_tensorrt_gives_the_reason_of_a_file_it_cannot_read(use_tensorrt, run, n
     trt = use_tensorrt()
     trt._faults.parser_errors = ["No importer registered for op: DPWConv"]
     message = run(trt)
-    assert "street.fp32.trt.onnx. TensorRT says: No importer registered for op: DPWConv" in message
+    assert "street.fp32.trt.onnx:\n  No importer registered for op: DPWConv\n" in message
     assert "scripts/build_plugin.sh" in message
     assert not networks
 
