@@ -1,7 +1,8 @@
-"""A model in the opset of TensorRT 8.6.
+"""A model in forms that TensorRT 8.6, 10 and 11 all read.
 
-Its ONNX parser does not refuse what is too new for it: it overlooks the axes of a ReduceMean if they are an input, and
-``start`` and ``end`` of a Shape, and builds another network. Later parsers read the older forms as well.
+8.6's ONNX parser does not refuse what is too new for it, it builds another network: it overlooks a ReduceMean's axes
+if they are an input, and ``start`` and ``end`` of a Shape; the FP16 scale of a Q or DQ it reads as if it were FP32, but
+takes the same scale from a Cast. Later parsers read these forms as well.
 """
 
 from __future__ import annotations
@@ -10,23 +11,25 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import GraphProto, ModelProto, NodeProto, helper, numpy_helper
+from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 OPSET = 17
+QUANTISED_OPSET = 19  # the first whose Q and DQ know FP16; what stands in our models means the same in both
 
 # What opset 18 and 19 added to Resize, with the values that mean what it did before.
 _RESIZE_ADDED = {"antialias": 0, "keep_aspect_ratio_policy": b"stretch"}
 
 
 def downgrade(model: ModelProto) -> ModelProto:
-    """Return a copy of a model without function bodies, in ``OPSET`` and the forms above; it passes the checker.
+    """Return a copy of a model without function bodies in these forms, in ``OPSET`` or, with Q/DQ, ``QUANTISED_OPSET``.
 
-    Raises ValueError for a node that says what its older form cannot.
+    It passes the checker. Raises ValueError for a node that says what its older form cannot.
     """
     older = ModelProto()
     older.CopyFrom(model)
     graph = older.graph
     del graph.node[:]
+    cast: set[str] = set()
     for node in model.graph.node:
         if node.op_type == "ReduceMean":
             graph.node.append(_reduce_mean(node, graph))
@@ -34,21 +37,28 @@ def downgrade(model: ModelProto) -> ModelProto:
             graph.node.append(_resize(node))
         elif node.op_type == "Shape":
             graph.node.extend(_shape(node, graph))
+        elif node.op_type in ("QuantizeLinear", "DequantizeLinear"):
+            graph.node.extend(_quantise(node, graph, cast))
         else:
             graph.node.append(node)
     _drop_unread_constants(graph)
+    quantised = any(node.op_type == "QuantizeLinear" for node in graph.node)
     for opset in older.opset_import:
         if opset.domain == "":
-            opset.version = OPSET
+            opset.version = QUANTISED_OPSET if quantised else OPSET
     onnx.checker.check_model(older, full_check=True)
     return older
 
 
 def _reduce_mean(node: NodeProto, graph: GraphProto) -> NodeProto:
+    """The mean over height and width, the only one there is, has an operator that no opset changed."""
     x, axes = node.input
     (values,) = (numpy_helper.to_array(constant) for constant in graph.initializer if constant.name == axes)
-    attributes = {"axes": values.tolist(), "keepdims": _attributes(node)["keepdims"]}
-    return helper.make_node("ReduceMean", [x], node.output, node.name, **attributes)
+    (dims,) = (value.type.tensor_type.shape.dim for value in graph.value_info if value.name == x)
+    over = sorted(axis % len(dims) for axis in values.tolist())
+    if len(dims) != 4 or over != [2, 3] or not _attributes(node).get("keepdims", 1):
+        raise ValueError(f"{node.name} is no mean over height and width: it has no form that all versions read")
+    return helper.make_node("GlobalAveragePool", [x], node.output, node.name)
 
 
 def _resize(node: NodeProto) -> NodeProto:
@@ -68,6 +78,21 @@ def _shape(node: NodeProto, graph: GraphProto) -> list[NodeProto]:
         helper.make_node("Shape", node.input, [f"{part}_whole"], node.name),
         helper.make_node("Slice", [f"{part}_whole", f"{part}_start", f"{part}_end"], [part], f"{node.name}_slice"),
     ]
+
+
+def _quantise(node: NodeProto, graph: GraphProto, cast: set[str]) -> list[NodeProto]:
+    """Read an FP16 scale through a Cast, one for all that share it; the names of these scales are put into ``cast``."""
+    scale = node.input[1]
+    if scale in cast:
+        return [node]
+    (constant,) = (constant for constant in graph.initializer if constant.name == scale)
+    if constant.data_type != TensorProto.FLOAT16:
+        return [node]
+    values = numpy_helper.to_array(constant).astype(np.float32)
+    constant.CopyFrom(numpy_helper.from_array(values, f"{scale}_fp32"))
+    cast.add(scale)
+    to_half = helper.make_node("Cast", [constant.name], [scale], f"{scale}_to_fp16", to=TensorProto.FLOAT16)
+    return [to_half, node]
 
 
 def _drop_unread_constants(graph: GraphProto) -> None:

@@ -1,5 +1,6 @@
 """What all tests stand on."""
 
+import functools
 import resource
 import signal
 from contextlib import contextmanager
@@ -44,3 +45,49 @@ def file_size_limit():
             resource.setrlimit(resource.RLIMIT_FSIZE, previous)
 
     return limit
+
+
+@pytest.fixture(scope="session")
+def random_model():
+    """Make a variant in eval mode whose BatchNorms have random statistics and affine, so that folding them shows.
+
+    The weights are the same each time.
+    """
+    import torch  # the tests of runtime/ can do without
+    from torch import nn
+
+    from training import create_model
+
+    def make(name, signal_offsets="cumulative"):
+        torch.manual_seed(0)
+        model = create_model(name, signal_offsets=signal_offsets).eval()
+        for module in model.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                nn.init.uniform_(module.weight, 0.5, 1.5)
+                nn.init.normal_(module.bias, std=0.2)
+                nn.init.normal_(module.running_mean, std=0.1)
+                nn.init.uniform_(module.running_var, 0.5, 1.5)
+        return model
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def random_bundle(random_model, tmp_path_factory):
+    """Export a variant of ``random_model`` at its smallest size twice as wide as high, with logits, once a session.
+
+    All tests read the same files: copy a bundle to change it.
+    """
+    from export.bundle import export_bundle
+    from runtime.bundle import open_bundle
+    from training import save_model
+
+    @functools.cache
+    def make(name):
+        folder = tmp_path_factory.mktemp(name)
+        model = random_model(name)
+        save_model(model, folder / f"{name}.ckpt")
+        size = (model.config.size_multiple, 2 * model.config.size_multiple)
+        return open_bundle(export_bundle(folder / f"{name}.ckpt", folder / name, size=size, logits=True).folder)
+
+    return make

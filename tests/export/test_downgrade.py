@@ -1,21 +1,30 @@
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
-from onnx import version_converter
+from onnx import TensorProto, helper, numpy_helper, version_converter
 
-from export.bundle import info_from_config
-from export.dead_paths import drop_dead_paths
+from calibration.layers import default_int8_layers
+from calibration.placement import place_qdq
 from export.downgrade import downgrade
-from export.fold import fold_batchnorm
-from export.graph import OPSET, onnx_from_model
-from export.operators import attach_functions
+from export.graph import OPSET
+from export.half import to_half
+from export.operators import attach_functions, strip_functions
 
 
 @pytest.fixture(scope="module")
-def bare(random_model):
-    model = random_model("street-tiny")
-    folded, _ = drop_dead_paths(fold_batchnorm(model))
-    return onnx_from_model(folded, info_from_config(model.config, 64, 128))
+def bare(random_bundle):
+    return strip_functions(onnx.load(random_bundle("street-tiny").onnx()))
+
+
+@pytest.fixture(scope="module")
+def in_precision(bare):
+    def make(precision):
+        thresholds = {x: 3.0 for node in bare.graph.node if node.op_type in ("Conv", "Add") for x in node.input}
+        model = place_qdq(bare, thresholds, default_int8_layers(bare)) if precision == "int8" else bare
+        return model if precision == "fp32" else to_half(model)
+
+    return make
 
 
 def run(model, image):
@@ -24,11 +33,13 @@ def run(model, image):
 
 
 @pytest.mark.parametrize("batch", [1, 3])
-def test_the_older_forms_compute_the_same(bare, batch):
-    older = downgrade(bare)
-    image = np.random.default_rng(0).integers(0, 256, (batch, 64, 128, 3), np.uint8)
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+def test_the_older_forms_compute_the_same(random_bundle, in_precision, precision, batch):
+    model, info = in_precision(precision), random_bundle("street-tiny").info
+    image = np.random.default_rng(0).integers(0, 256, (batch, info.height, info.width, 3), np.uint8)
     # The bodies of our operators need the later opset: ONNX's own converter brings the model back there.
-    np.testing.assert_array_equal(run(version_converter.convert_version(older, OPSET), image), run(bare, image))
+    older = version_converter.convert_version(downgrade(model), OPSET)
+    np.testing.assert_array_equal(run(older, image), run(model, image))
 
 
 def test_the_model_itself_stays_as_it_is(bare):
@@ -40,6 +51,38 @@ def test_the_model_itself_stays_as_it_is(bare):
 def test_constants_that_nothing_reads_any_more_are_gone(bare):
     graph = downgrade(bare).graph
     assert {constant.name for constant in graph.initializer} <= {name for node in graph.node for name in node.input}
+
+
+def test_every_quantise_and_dequantise_reads_its_fp16_scale_through_a_cast(in_precision):
+    """8.6 takes an initial scale for FP32, whatever type it has; one Cast serves all that share a scale."""
+    model = in_precision("int8")
+    before = {constant.name: numpy_helper.to_array(constant) for constant in model.graph.initializer}
+    older = downgrade(model)
+    after = {constant.name: numpy_helper.to_array(constant) for constant in older.graph.initializer}
+    casts = {node.output[0]: node for node in older.graph.node if node.op_type == "Cast"}
+    scales = {node.input[1] for node in older.graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear")}
+    assert len(scales) > 40
+    for scale in scales:
+        assert helper.get_node_attr_value(casts[scale], "to") == TensorProto.FLOAT16
+        values = after[casts[scale].input[0]]
+        assert values.dtype == np.float32
+        np.testing.assert_array_equal(values, before[scale])
+    assert sum(node.op_type == "Cast" for node in older.graph.node) == len(scales) + 4  # the graph's ends
+
+
+def test_an_fp32_scale_stays_an_initializer(bare):
+    quantised = place_qdq(bare, {"sub": 3.0}, ["backbone.trunk.conv_stem"])
+    assert sum(node.op_type == "Cast" for node in downgrade(quantised).graph.node) == 3
+
+
+def test_another_mean_than_that_over_height_and_width_is_refused(bare):
+    other = onnx.ModelProto()
+    other.CopyFrom(bare)
+    (mean, *_) = (node for node in other.graph.node if node.op_type == "ReduceMean")
+    other.graph.initializer.append(numpy_helper.from_array(np.array([1]), "channels"))
+    mean.input[1] = "channels"
+    with pytest.raises(ValueError, match="no mean over height and width"):
+        downgrade(other)
 
 
 def test_what_the_older_form_cannot_say_is_refused(bare):

@@ -7,10 +7,9 @@ import pytest
 import torch
 
 from export.bundle import info_from_config
-from export.dead_paths import drop_dead_paths
 from export.fold import fold_batchnorm
 from export.graph import onnx_from_model
-from export.operators import attach_functions
+from export.operators import strip_functions
 from runtime.bundle import ONNX_METADATA_KEY, ModelInfo
 from tests.export.parsers import assert_tensorrt_reads
 from training.network.model import normalise
@@ -28,22 +27,19 @@ OPERATORS = {
 
 
 @pytest.mark.parametrize("name", OPERATORS)
-def test_every_variant_runs_in_onnx_runtime_with_any_batch(random_model, name):
-    model = random_model(name)
-    config = model.config
-    info = info_from_config(config, config.size_multiple, 2 * config.size_multiple)
-    folded, _ = drop_dead_paths(fold_batchnorm(model))
-    bare = onnx_from_model(folded, info, logits=True)
+def test_every_variant_runs_in_onnx_runtime_with_any_batch(random_model, random_bundle, name):
+    model, bundle = random_model(name), random_bundle(name)
+    config, info = model.config, bundle.info
+    bare = strip_functions(onnx.load(bundle.onnx()))
 
     ours = Counter(node.op_type for node in bare.graph.node if node.domain == "hyperseg")
     assert ours == OPERATORS[name]
     assert "BatchNormalization" not in {node.op_type for node in bare.graph.node}
-    assert not bare.functions
     assert {prop.key: prop.value for prop in bare.metadata_props}[ONNX_METADATA_KEY] == info.to_json()
     assert ModelInfo.from_json(info.to_json()) == info
     assert_tensorrt_reads(bare)
 
-    session = onnxruntime.InferenceSession(attach_functions(bare).SerializeToString())
+    session = onnxruntime.InferenceSession(bundle.onnx())
     for batch in (1, 3):
         images = np.random.default_rng(batch).integers(0, 256, (batch, info.height, info.width, 3), np.uint8)
         labels, logits = session.run(["labels", "logits"], {"image": images})
@@ -59,6 +55,7 @@ def test_every_variant_runs_in_onnx_runtime_with_any_batch(random_model, name):
 def test_labels_are_the_only_output_unless_logits_are_asked_for(random_model):
     model = random_model("street-tiny")
     bare = onnx_from_model(fold_batchnorm(model), info_from_config(model.config, 64, 128))
+    assert not bare.functions
     assert [output.name for output in bare.graph.output] == ["labels"]
     (image,) = bare.graph.input
     assert image.type.tensor_type.elem_type == onnx.TensorProto.UINT8

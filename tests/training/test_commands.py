@@ -6,7 +6,9 @@ import sys
 
 import pytest
 
+from tests.commands import run_here
 from training import create_model, load_model, save_model
+from training.__main__ import main
 
 
 def run(*arguments):
@@ -106,7 +108,13 @@ def test_evaluate_prints_iou_of_each_class_and_its_protocol(tmp_path):
     ],
 )
 def test_bad_input_exits_with_2_and_a_message(arguments, message):
-    result = run(*arguments)
+    result = run_here(main, *arguments)
     assert result.returncode == 2
     assert message in result.stderr
+
+
+def test_a_message_comes_without_a_traceback():
+    result = run("describe", "hyperseg-x")
+    assert result.returncode == 2
+    assert "there is no variant" in result.stderr
     assert "Traceback" not in result.stderr
