@@ -40,9 +40,15 @@ def main() -> None:
     command.add_argument("--variant", help="train this variant or ablation by the recipe instead of the recipe's own")
     add_data_root(command)
     command.add_argument(
-        "--out", type=Path, help="folder for checkpoints and logs (default: the resumed one's, or out/fit/VARIANT)"
+        "--out",
+        type=Path,
+        help="folder for checkpoints and logs (default: the resumed one's, out/fit/VARIANT, or out/fit/VARIANT-tuned)",
     )
     command.add_argument("--resume", type=Path, metavar="CKPT", help="go on from a last.ckpt of the same recipe")
+    command.add_argument("--start-from", type=Path, metavar="CKPT", help="begin with the weights of this checkpoint")
+    command.add_argument(
+        "--int8-recipe", type=Path, metavar="FILE", help="fine-tune for INT8 in the layers that this recipe names"
+    )
     add_workers(command)
     command.add_argument("--precision", help="Lightning's name (default: 16-mixed on a GPU, 32-true on a CPU)")
     command.add_argument("--devices", default="auto", help="how many GPUs, or which (Lightning's notation)")
@@ -152,18 +158,22 @@ def run_fit(arguments: argparse.Namespace) -> None:
     from lightning.pytorch.utilities import rank_zero_only
 
     from training.fit import fit
+    from training.int8_recipe import read_int8_recipe
     from training.network.variants import variant
     from training.recipe import read_recipe
 
     recipe = read_recipe(arguments.config)
     if arguments.variant:
         recipe = replace(recipe, variant=variant(arguments.variant).name)
+    folder = Path("out/fit") / (f"{recipe.variant}-tuned" if arguments.start_from else recipe.variant)
     best = fit(
         recipe,
-        arguments.out or (arguments.resume.parent if arguments.resume else Path("out/fit") / recipe.variant),
+        arguments.out or (arguments.resume.parent if arguments.resume else folder),
         data_root=arguments.data_root,
         workers=arguments.workers,
         resume=arguments.resume,
+        start_from=arguments.start_from,
+        int8_recipe=read_int8_recipe(arguments.int8_recipe) if arguments.int8_recipe else None,
         precision=arguments.precision,
         devices=arguments.devices,
         num_nodes=arguments.num_nodes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 import warnings
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -23,22 +23,27 @@ from runtime.data.data_set import IGNORE, LabelSet
 from runtime.errors import UserError, writing
 from runtime.metrics import iou_per_class
 from training import losses
-from training.checkpoint import describe_model, read_checkpoint
+from training.checkpoint import describe_model, load_model, read_checkpoint
+from training.fake_quantisation import FakeQuantisation
+from training.int8_recipe import Int8Recipe
 from training.loading import Batch, RecipeData
-from training.network.config import check_input_size
+from training.network.config import HyperSegConfig, check_input_size
 from training.network.model import HyperSeg, normalise
 from training.network.variants import variant
 from training.recipe import Recipe
 
 
 class SegmentationTraining(lightning.LightningModule):
-    """One HyperSeg and the recipe that trains it to predict ``labels``; ``data`` says what it is trained on."""
+    """One HyperSeg and the recipe that trains it to predict ``labels``; ``data`` says what it is trained on.
 
-    def __init__(self, recipe: Recipe, labels: LabelSet, data: str) -> None:
+    ``start`` is a checkpoint whose weights it begins with; UserError if that holds another network.
+    """
+
+    def __init__(self, recipe: Recipe, labels: LabelSet, data: str, start: Path | None = None) -> None:
         super().__init__()
         self.recipe = recipe
         config = replace(variant(recipe.variant, recipe.signal_offsets), labels=labels)
-        self.model = HyperSeg(config, recipe.pretrained)
+        self.model = HyperSeg(config, recipe.pretrained) if start is None else _start_from(start, config)
         self.model.training_data = data
         if recipe.recompute:
             self.model.recompute_in_backward()
@@ -112,6 +117,8 @@ def fit(
     data_root: Path | None = None,
     workers: int = 0,
     resume: Path | None = None,
+    start_from: Path | None = None,
+    int8_recipe: Int8Recipe | None = None,
     precision: str | None = None,
     devices: str = "auto",
     num_nodes: int = 1,
@@ -121,22 +128,26 @@ def fit(
 
     ``data_root`` is the data set's folder and ``workers`` the processes that load it. ``resume`` goes on from a
     last.ckpt of the same recipe; on one kind of machine the weights come out as without the interruption.
+    ``start_from`` begins with a checkpoint's weights, and ``int8_recipe`` fine-tunes them for the rounding of INT8.
     ``precision``, ``devices``, ``num_nodes`` and ``strategy`` are Lightning's; mixed FP16 is the default on a GPU.
     """
     check_input_size(variant(recipe.variant), *recipe.crop_size)
+    _check_beginning(out, resume, start_from, int8_recipe)
     if resume is not None:
-        _check_same_recipe(read_checkpoint(resume), recipe, resume)
+        _check_same_recipe(read_checkpoint(resume), recipe, int8_recipe, resume)
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
     data = RecipeData(recipe, data_root, workers)
     quieten()
     torch.manual_seed(recipe.seed)
-    training = SegmentationTraining(recipe, data.train.labels, data.train.name)
+    training = SegmentationTraining(recipe, data.train.labels, data.train.name, resume or start_from)
     best = ModelCheckpoint(out, "best", monitor="val/miou", mode="max", enable_version_counter=False)
     last = ModelCheckpoint(out, "last", enable_version_counter=False)
     callbacks: list[Callback] = [best, last, LearningRateMonitor(recipe.schedule)]
     if recipe.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=recipe.ema_decay))
+    if int8_recipe is not None:
+        callbacks.append(FakeQuantisation(training.model, int8_recipe))
     trainer = lightning.Trainer(
         max_epochs=recipe.epochs,
         precision=precision or default_precision(),  # type: ignore[arg-type]
@@ -164,7 +175,31 @@ def default_precision() -> Literal["16-mixed", "32-true"]:
     return "16-mixed" if torch.cuda.is_available() else "32-true"
 
 
-def _check_same_recipe(checkpoint: dict[str, Any], recipe: Recipe, path: Path) -> None:
+def _start_from(path: Path, config: HyperSegConfig) -> HyperSeg:
+    model = load_model(path).train()
+    # An imported network may have a normalisation of its own, which stays.
+    expected = replace(config, mean=model.config.mean, std=model.config.std)
+    names = [field.name for field in fields(config)]
+    differing = [name for name in names if getattr(model.config, name) != getattr(expected, name)]
+    if differing:
+        raise UserError(
+            f"{path} holds a {model.config.name}; it differs from the {config.name} that the config trains in "
+            f"{', '.join(differing)}. Choose a checkpoint and a config of the same network and classes."
+        )
+    return model
+
+
+def _check_beginning(out: Path, resume: Path | None, start_from: Path | None, int8_recipe: Int8Recipe | None) -> None:
+    if resume is not None and start_from is not None:
+        raise UserError("--resume goes on with the weights of its own checkpoint; leave --start-from out.")
+    if int8_recipe is not None and resume is None and start_from is None:
+        raise UserError("--int8-recipe fine-tunes a trained network; name its checkpoint with --start-from.")
+    written = [(out / name).resolve() for name in ("best.ckpt", "last.ckpt")]
+    if start_from is not None and start_from.resolve() in written:
+        raise UserError(f"this training would overwrite {start_from}, which it starts from. Choose another --out.")
+
+
+def _check_same_recipe(checkpoint: dict[str, Any], recipe: Recipe, int8_recipe: Int8Recipe | None, path: Path) -> None:
     theirs = checkpoint["hyperseg"].get("recipe")
     if theirs is None:
         raise UserError(f"{path} holds a model, but not the state of a training. Resume from a last.ckpt of `fit`.")
@@ -173,6 +208,12 @@ def _check_same_recipe(checkpoint: dict[str, Any], recipe: Recipe, path: Path) -
         changes = ", ".join(f"{name} {theirs.get(name)!r} -> {ours[name]!r}" for name in differing)
         raise UserError(
             f"{path} was trained with another config ({changes}). Resume with its own config, or train anew."
+        )
+    layers = FakeQuantisation.layers_of(checkpoint)
+    if differing := sorted(layers.symmetric_difference(int8_recipe.layers if int8_recipe else ())):
+        raise UserError(
+            f"{path} was trained with another --int8-recipe, or one of the two has none: they differ in "
+            f"{', '.join(differing[:3])}{', ...' if len(differing) > 3 else ''}. Resume with its own, or train anew."
         )
 
 

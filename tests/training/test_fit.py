@@ -13,7 +13,9 @@ from torch import nn
 from runtime.data.label_sets import CITYSCAPES
 from runtime.errors import UserError
 from training import create_model, load_model, save_model
+from training.fake_quantisation import FakeQuantisation
 from training.fit import SegmentationTraining, fit
+from training.int8_recipe import Int8Recipe
 from training.network.config import HyperSegConfig
 from training.recipe import read_recipe
 
@@ -39,6 +41,11 @@ def trained(recipe, tmp_path_factory):
     out = tmp_path_factory.mktemp("fit")
     fit(recipe, out)
     return out
+
+
+@pytest.fixture
+def int8_recipe():
+    return Int8Recipe("street-tiny", "minmax", ("backbone.trunk.conv_stem", "decoder.mappers.0"))
 
 
 def last(out):
@@ -239,3 +246,103 @@ def test_compiling_is_asked_of_torch_and_leaves_the_names_of_the_weights(recipe,
     training = SegmentationTraining(replace(recipe, compile=True), CITYSCAPES, "street")
     assert asked == ["HyperSeg"]
     assert isinstance(training.model.config, HyperSegConfig)
+
+
+def test_starting_from_a_checkpoint_begins_with_its_weights_and_normalisation(recipe, tmp_path):
+    torch.manual_seed(5)
+    start = create_model("street-tiny")
+    start.config = replace(start.config, mean=(0.5, 0.5, 0.5))
+    save_model(start, tmp_path / "start.ckpt")
+    fit(replace(recipe, learning_rate=1e-9, epochs=1), tmp_path / "fit", start_from=tmp_path / "start.ckpt")
+    tuned = load_model(tmp_path / "fit" / "last.ckpt")
+    assert tuned.config == start.config
+    assert "4 scenes" in tuned.training_data
+    for name, weight in start.named_parameters():
+        # Two of Adam's steps of 1e-9 each.
+        torch.testing.assert_close(tuned.get_parameter(name), weight, rtol=0, atol=1e-8)
+    norm = "context_head.in_conv.1.num_batches_tracked"
+    assert tuned.state_dict()[norm] == 2, "BatchNorm must train, too"
+
+
+@pytest.mark.parametrize(
+    ("change", "precision"),
+    [
+        ({}, "32-true"),
+        ({"ema_decay": 0.5}, "32-true"),
+        ({"channels_last": True, "recompute": True, "sync_batchnorm": True}, "bf16-mixed"),
+    ],
+    ids=["plain", "ema", "options"],
+)
+def test_fine_tuning_for_int8_leaves_an_ordinary_checkpoint_and_can_be_resumed(
+    recipe, trained, int8_recipe, tmp_path, monkeypatch, change, precision
+):
+    tuning = replace(recipe, learning_rate=1e-3, **change)
+    start = trained / "best.ckpt"
+    unbroken, broken = tmp_path / "unbroken", tmp_path / "broken"
+    best = fit(tuning, unbroken, start_from=start, int8_recipe=int8_recipe, precision=precision)
+    assert load_model(best).state_dict().keys() == load_model(start).state_dict().keys()
+
+    begin = SegmentationTraining.on_train_epoch_start
+
+    def break_off(self):
+        if self.current_epoch == 1:
+            raise RuntimeError("power cut")
+        begin(self)
+
+    monkeypatch.setattr(SegmentationTraining, "on_train_epoch_start", break_off)
+    with pytest.raises(RuntimeError, match="power cut"):
+        fit(tuning, broken, start_from=start, int8_recipe=int8_recipe, precision=precision)
+    monkeypatch.setattr(SegmentationTraining, "on_train_epoch_start", begin)
+    assert last(broken)["global_step"] == 2
+    fit(tuning, broken, resume=broken / "last.ckpt", int8_recipe=int8_recipe, precision=precision)
+    resumed, expected = last(broken), last(unbroken)
+    assert resumed["global_step"] == expected["global_step"] == 4
+    assert_same_weights(resumed["state_dict"], expected["state_dict"])
+    quantisation = expected["callbacks"]["FakeQuantisation"]
+    assert quantisation["thresholds"].keys() == set(int8_recipe.layers)
+    assert min(quantisation["thresholds"].values()) > 0
+    assert resumed["callbacks"]["FakeQuantisation"] == quantisation
+
+
+def test_fine_tuning_for_int8_rounds_in_training_and_validation(recipe, trained, int8_recipe, tmp_path, monkeypatch):
+    start, rounds = trained / "best.ckpt", set()
+    quantise = FakeQuantisation._quantise
+
+    def recording(self, x, place, training):
+        rounds.add((self.places[place], training))
+        return quantise(self, x, place, training)
+
+    monkeypatch.setattr(FakeQuantisation, "_quantise", recording)
+    fit(recipe, tmp_path / "float", start_from=start)
+    assert not rounds
+    fit(recipe, tmp_path / "int8", start_from=start, int8_recipe=int8_recipe)
+    assert rounds == {(layer, training) for layer in int8_recipe.layers for training in (True, False)}
+    key = "model.decoder.mappers.0.weight"
+    assert not torch.equal(last(tmp_path / "int8")["state_dict"][key], last(tmp_path / "float")["state_dict"][key])
+
+
+def test_resume_with_another_int8_recipe_is_refused(recipe, trained, int8_recipe, tmp_path):
+    with pytest.raises(
+        UserError, match=r"another --int8-recipe, .* they differ in backbone\.trunk\.conv_stem, decoder"
+    ):
+        fit(recipe, tmp_path, resume=trained / "last.ckpt", int8_recipe=int8_recipe)
+    fit(recipe, tmp_path, start_from=trained / "best.ckpt", int8_recipe=int8_recipe)
+    for other in (None, replace(int8_recipe, layers=int8_recipe.layers[:1])):
+        with pytest.raises(UserError, match=r"another --int8-recipe"):
+            fit(recipe, tmp_path, resume=tmp_path / "last.ckpt", int8_recipe=other)
+
+
+def test_a_beginning_that_does_not_fit_is_refused(recipe, trained, int8_recipe, tmp_path):
+    checkpoint = trained / "last.ckpt"
+    with pytest.raises(UserError, match="leave --start-from out"):
+        fit(recipe, tmp_path, resume=checkpoint, start_from=checkpoint)
+    with pytest.raises(UserError, match="name its checkpoint with --start-from"):
+        fit(recipe, tmp_path, int8_recipe=int8_recipe)
+    with pytest.raises(UserError, match="would overwrite"):
+        fit(recipe, trained, start_from=checkpoint)
+    with pytest.raises(UserError, match=r"holds a street-tiny; it differs from the camvid-s .* in name, "):
+        fit(replace(recipe, variant="camvid-s"), tmp_path, start_from=checkpoint)
+    with pytest.raises(UserError, match=r"trains in signal_offsets\."):
+        fit(replace(recipe, signal_offsets="zero"), tmp_path, start_from=checkpoint)
+    with pytest.raises(UserError, match="recipe is one of voc-l"):
+        fit(recipe, tmp_path, start_from=checkpoint, int8_recipe=replace(int8_recipe, model="voc-l"))
