@@ -13,10 +13,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from PIL import Image
 
 from runtime import street
 from runtime.bundle import ModelInfo
+from runtime.data import fitting
 from runtime.data.catalogue import DATA_SETS, open_data_set
 from runtime.data.data_set import IGNORE, DataSet
 from runtime.data.files import read_picture
@@ -70,24 +70,24 @@ class Scenes:
     no_truth: str = ""
 
 
-def open_scenes(data: str, root: Path | None, info: ModelInfo, count: int) -> Scenes:
-    """Open the first ``count`` scenes of a data set by its name, below ``root``, or of a folder of images.
+def open_scenes(data: str, root: Path | None, info: ModelInfo, count: int, *, skip: int = 0) -> Scenes:
+    """Open ``count`` scenes, those after the first ``skip``, of a data set by its name, below ``root``, or of a folder.
 
     Cityscapes and VOC are read by their val split, CamVid by its test split, as published figures are.
-    Raises UserError for an unknown name, an empty folder and files that are missing.
+    Raises UserError for an unknown name, a folder without images, files that are missing and too few to skip so many.
     """
     if data == "street":
-        return _street(root, info, count)
+        return _street(root, info, count, skip)
     if data in DATA_SETS:
         split = "test" if data.startswith("camvid") else "val"
-        return _labelled(open_data_set(data, root, split), info, count)
+        return _labelled(open_data_set(data, root, split), info, count, skip)
     folder = Path(data)
     if not folder.exists() and folder.name == data:
         open_data_set(data, root, "val")  # raises, with the names there are
-    return _folder(folder, root, info, count)
+    return _folder(folder, root, info, count, skip)
 
 
-def _street(root: Path | None, info: ModelInfo, count: int) -> Scenes:
+def _street(root: Path | None, info: ModelInfo, count: int, skip: int) -> Scenes:
     if root is not None:
         raise UserError(f"the street scenes are rendered and read no files. Leave out --data-root {root}.")
     if min(info.height, info.width) < 32:
@@ -95,7 +95,7 @@ def _street(root: Path | None, info: ModelInfo, count: int) -> Scenes:
             f"the street scenes are at least 32x32 pixels, but {info.name} takes {info.height}x{info.width}. "
             "Give a folder of images instead: --data DIR."
         )
-    seeds = street.HELD_OUT_SEEDS[:count]
+    seeds = street.HELD_OUT_SEEDS[skip : skip + count]
     same_classes = info.classes == street.CLASSES
 
     def load(index: int) -> Scene:
@@ -111,29 +111,29 @@ def _street(root: Path | None, info: ModelInfo, count: int) -> Scenes:
     )
 
 
-def _labelled(data: DataSet, info: ModelInfo, count: int) -> Scenes:
-    count = min(count, len(data))
+def _labelled(data: DataSet, info: ModelInfo, count: int, skip: int) -> Scenes:
+    chosen = _chosen(data.name, len(data), count, skip)
     padded = data.labels == VOC
     same_classes = data.labels.classes == info.classes
 
     def load(index: int) -> Scene:
-        image_rgb, truth = data[index]
-        name = data.stem(index)
-        fitted_rgb = _padded(image_rgb, info, name) if padded else _resized(image_rgb, info)
+        image_rgb, truth = data[chosen[index]]
+        name = data.stem(chosen[index])
+        fitted_rgb = fitting.padded(image_rgb, info, name) if padded else fitting.resized(image_rgb, info)
         return Scene(name, fitted_rgb, truth if same_classes else None, padded)
 
     fitted = "padded with black" if padded else "resized bilinearly"
     scored = "cropped" if padded else "brought by nearest neighbour"
     return Scenes(
-        title=f"{data.name}, {'all' if count == len(data) else f'the first {count} of'} {len(data)} images",
+        title=f"{data.name}, {_part(chosen, len(data))} {len(data)} images",
         protocol=f"images {fitted} to {info.height}x{info.width}; labels {scored} to the truth's size",
-        count=count,
+        count=len(chosen),
         load=load,
         no_truth="" if same_classes else f"{data.name} has other classes than the model",
     )
 
 
-def _folder(folder: Path, root: Path | None, info: ModelInfo, count: int) -> Scenes:
+def _folder(folder: Path, root: Path | None, info: ModelInfo, count: int, skip: int) -> Scenes:
     if root is not None:
         raise UserError(f"--data-root belongs to a data set, but {folder} is a folder of images. Leave it out.")
     if not folder.is_dir():
@@ -143,15 +143,14 @@ def _folder(folder: Path, root: Path | None, info: ModelInfo, count: int) -> Sce
     if not paths:
         known = " ".join(sorted(IMAGE_SUFFIXES))
         raise UserError(f"the folder {folder} holds no image. Give one with files of these kinds: {known}.")
-    chosen = paths[:count]
-    part = "all" if chosen == paths else f"the first {len(chosen)} of"
+    chosen = _chosen(f"the folder {folder}", len(paths), count, skip)
 
     def load(index: int) -> Scene:
-        image_rgb = np.array(read_picture(chosen[index]).convert("RGB"))
-        return Scene(chosen[index].name, _resized(image_rgb, info), None)
+        path = paths[chosen[index]]
+        return Scene(path.name, fitting.resized(np.array(read_picture(path).convert("RGB")), info), None)
 
     return Scenes(
-        title=f"folder {folder.name}, {part} {len(paths)} images",
+        title=f"folder {folder.name}, {_part(chosen, len(paths))} {len(paths)} images",
         protocol=f"images resized bilinearly to {info.height}x{info.width}",
         count=len(chosen),
         load=load,
@@ -159,16 +158,14 @@ def _folder(folder: Path, root: Path | None, info: ModelInfo, count: int) -> Sce
     )
 
 
-def _resized(image_rgb: np.ndarray, info: ModelInfo) -> np.ndarray:
-    resized = Image.fromarray(image_rgb).resize((info.width, info.height), Image.Resampling.BILINEAR)
-    return np.array(resized)
+def _chosen(name: str, total: int, count: int, skip: int) -> range:
+    chosen = range(total)[skip : skip + count]
+    if not chosen:
+        raise UserError(f"{name} has {total} images, and what is wanted are those after the first {skip}. Take more.")
+    return chosen
 
 
-def _padded(image_rgb: np.ndarray, info: ModelInfo, name: str) -> np.ndarray:
-    height, width = image_rgb.shape[:2]
-    if height > info.height or width > info.width:
-        raise UserError(
-            f"the image {name} is {height}x{width}, larger than the {info.height}x{info.width} to which VOC's images "
-            "are padded, not resized. Export the checkpoint with a larger --size."
-        )
-    return np.pad(image_rgb, ((0, info.height - height), (0, info.width - width), (0, 0)))
+def _part(chosen: range, total: int) -> str:
+    if len(chosen) == total:
+        return "all"
+    return f"{chosen.start + 1} to {chosen.stop} of" if chosen.start else f"the first {len(chosen)} of"

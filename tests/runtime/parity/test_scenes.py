@@ -104,6 +104,25 @@ def test_a_folder_of_images_in_the_order_of_names(colour_info: ModelInfo, tmp_pa
     assert open_scenes(str(tmp_path), None, colour_info, 1).count == 1
 
 
+def test_the_first_scenes_can_be_skipped(street_info: ModelInfo, tmp_path: Path):
+    street = open_scenes("street", None, street_info, 2, skip=50)
+    assert (street.count, street.load(1).name) == (2, "street scene 1000051")
+    assert "seeds from 1000050" in street.title
+
+    for value, name in enumerate("abcde"):
+        image = np.full((8, 8, 3), value, np.uint8)
+        save(tmp_path / f"leftImg8bit/val/ulm/{name}_leftImg8bit.png", image)
+        save(tmp_path / f"gtFine/val/ulm/{name}_gtFine_labelIds.png", np.full((8, 8), 7 + value, np.uint8))
+        save(tmp_path / f"images/{name}.png", image)
+    for data, root in (("cityscapes", tmp_path), (str(tmp_path / "images"), None)):
+        scenes = open_scenes(data, root, street_info, 2, skip=2)
+        assert "3 to 4 of 5 images" in scenes.title
+        assert [scenes.load(index).image_rgb.max() for index in range(scenes.count)] == [2, 3]
+        assert open_scenes(data, root, street_info, 9, skip=4).count == 1
+        with pytest.raises(UserError, match="has 5 images, and what is wanted are those after the first 5"):
+            open_scenes(data, root, street_info, 2, skip=5)
+
+
 def test_the_truth_is_shown_at_the_networks_size():
     scene = Scene("x", np.zeros((2, 2, 3), np.uint8), np.arange(16, dtype=np.uint8).reshape(4, 4))
     assert scene.truth_at_network().shape == (2, 2)
