@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from copy import deepcopy
 from dataclasses import dataclass
 from typing import cast
@@ -34,7 +35,7 @@ def drop_dead_paths(folded: HyperSeg) -> tuple[HyperSeg, list[Dropped]]:
     dropped = []
     if isinstance(head, ContextHead) and channels_read <= head.out_channels // 2:
         dropped.append(Dropped("context path of the context head", count_parameters(head.down, head.up)))
-        model.context_head = head.in_conv
+        model.context_head = nn.Sequential(OrderedDict(in_conv=head.in_conv))  # the layers keep their names
         last = cast(nn.Conv2d, head.in_conv[0])  # the convolution that makes the signal's last channels
         unread = last.out_channels - channels_read
     else:

@@ -25,6 +25,7 @@ def test_folded_equals_unfolded_and_dead_paths_are_dead(random_model, name, sign
         assert relative_difference(live(images), logits) < 1e-9
         assert torch.equal(model(images), logits), "the given model must stay as it was"
     assert bool(dropped) == (signal_offsets == "zero")
+    assert dict(live.named_parameters()).keys() <= dict(folded.named_parameters()).keys()  # int8 recipes name them
     assert not [path for path, module in folded.named_modules() if isinstance(module, nn.BatchNorm2d)]
 
 
