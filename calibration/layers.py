@@ -1,0 +1,133 @@
+"""The layers of an exported graph that multiply and accumulate: what they are called, and what they cost."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+from onnx import ModelProto, NodeProto, helper
+
+_DPW_PARTS = {"bias1": "expand", "bias2": "depthwise", "bias3": "project"}
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A Conv, DPWConv or DPWInvertedResidual node.
+
+    ``macs`` are its multiply-accumulates for one image. As in the equations, they count each pixel of the output once:
+    what a DPWInvertedResidual expands a second time in the halo of its patches is left out.
+    """
+
+    name: str  # the PyTorch module's path
+    node: str
+    op_type: str
+    macs: int
+    input: str
+    output: str
+
+
+def weighted_layers(bare: ModelProto) -> list[Layer]:
+    """List the layers in the graph's order; with Q/DQ in the graph they are called the same.
+
+    The graph must note its tensors' shapes, as exported ones do. Gemm and MatMul are left out: no HyperSeg has one.
+    """
+    shapes, origins = shapes_of(bare), tensor_origins(bare)
+    nodes = [node for node in bare.graph.node if node.op_type in _MACS]
+    names = [_module_path(node, origins) for node in nodes]
+    # Layers of equal weights (zeros, in an untrained ResNet) share them in the file: then the node's name is used.
+    shared = {name for name, count in Counter(names).items() if count > 1}
+    return [
+        Layer(
+            name=node.name if name in shared else name,
+            node=node.name,
+            op_type=node.op_type,
+            macs=_MACS[node.op_type](node, shapes),
+            input=node.input[0],
+            output=node.output[0],
+        )
+        for name, node in zip(names, nodes, strict=True)
+    ]
+
+
+def default_int8_layers(bare: ModelProto) -> list[str]:
+    """Name every Conv for which INT8 has something to win and TensorRT a kernel.
+
+    Left out are those of 1x1 maps (squeeze-excite, pooled context), which do next to nothing, and those in groups of
+    other than multiples of 4 channels, depthwise aside (most weight mappers): TensorRT's INT8 kernels do not take them
+    (``IConvolutionLayer::setNbGroups``).
+    """
+    shapes = shapes_of(bare)
+    convolutions = {node.name: node for node in bare.graph.node if node.op_type == "Conv"}
+    return [
+        layer.name
+        for layer in weighted_layers(bare)
+        if layer.op_type == "Conv"
+        and prod(shapes[layer.output][2:]) > 1
+        and _groups_fit_int8(convolutions[layer.node], shapes)
+    ]
+
+
+def _groups_fit_int8(conv: NodeProto, shapes: dict[str, tuple[int, ...]]) -> bool:
+    group = attributes_of(conv).get("group", 1)
+    out_channels, group_in, *_ = shapes[conv.input[1]]
+    group_out = out_channels // group
+    return group == 1 or (group_in, group_out) == (1, 1) or group_in % 4 == group_out % 4 == 0
+
+
+def shapes_of(model: ModelProto) -> dict[str, tuple[int, ...]]:
+    """Map each tensor to the shape that the graph notes; a symbolic dimension, the batch, counts as 1."""
+    graph = model.graph
+    shapes = {
+        value.name: tuple(dim.dim_value or 1 for dim in value.type.tensor_type.shape.dim)
+        for value in (*graph.input, *graph.value_info, *graph.output)
+    }
+    return shapes | {constant.name: tuple(constant.dims) for constant in graph.initializer}
+
+
+def tensor_origins(model: ModelProto) -> dict[str, str]:
+    """Map each output of a QuantizeLinear, DequantizeLinear or Cast to the tensor whose values it holds."""
+    origins: dict[str, str] = {}
+    for node in model.graph.node:
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear", "Cast"):
+            origins[node.output[0]] = origins.get(node.input[0], node.input[0])
+    return origins
+
+
+def attributes_of(node: NodeProto) -> dict[str, Any]:
+    """Read the attributes of a node."""
+    return {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+
+
+def _module_path(node: NodeProto, origins: dict[str, str]) -> str:
+    """Name a Conv by its weight, an operator of ours by its last bias: the exporter keeps the parameters' names."""
+    parameter = node.input[1] if node.op_type == "Conv" else node.input[-1]
+    path, _, last = origins.get(parameter, parameter).removeprefix("network.").rpartition(".")
+    if node.op_type == "DPWConv" and last in _DPW_PARTS:  # a v0_1 level is three of them
+        return f"{path}.{_DPW_PARTS[last]}"
+    return path or str(last)
+
+
+def _conv_macs(node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+    return prod(shapes[node.output[0]][1:]) * prod(shapes[node.input[1]][1:])
+
+
+def _dpwconv_macs(node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+    attributes = attributes_of(node)
+    channels = shapes[node.input[0]][1] // attributes["group"]
+    return int(prod(shapes[node.output[0]][1:]) * channels * prod(attributes["kernel_shape"]))
+
+
+def _dpw_inverted_residual_macs(node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+    attributes = attributes_of(node)
+    _, channels, height, width = shapes[node.input[0]]
+    per_hidden_value = channels + prod(attributes["kernel_shape"]) + attributes["out_channels"]
+    return int(height * width * attributes["hidden_channels"] * per_hidden_value)
+
+
+_MACS = {
+    "Conv": _conv_macs,
+    "DPWConv": _dpwconv_macs,
+    "DPWInvertedResidual": _dpw_inverted_residual_macs,
+}

@@ -1,0 +1,50 @@
+"""The graph in lower precision: FP16 where the measured ranges allow it, and INT8 in the layers of a recipe."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from onnx import ModelProto
+
+from calibration.cache import Calibration
+from calibration.placement import place_qdq
+from export.half import FP16_MAX_SAFE, to_half
+from runtime.errors import UserError
+from training.int8_recipe import Int8Recipe
+
+
+@dataclass(frozen=True)
+class Wide:
+    """A tensor that FP16 may not hold; ``largest`` is the largest magnitude it had on the calibration images."""
+
+    tensor: str
+    largest: float
+
+
+def wide_tensors(calibration: Calibration) -> list[Wide]:
+    """Return the tensors that must stay FP32, the widest first."""
+    measured = (Wide(name, tensor.largest) for name, tensor in calibration.tensors.items())
+    return sorted((wide for wide in measured if wide.largest > FP16_MAX_SAFE), key=lambda wide: -wide.largest)
+
+
+def fp16_model(bare: ModelProto, calibration: Calibration) -> ModelProto:
+    """Return a copy of a bare FP32 model in FP16 but for its wide tensors."""
+    return to_half(bare, [wide.tensor for wide in wide_tensors(calibration)])
+
+
+def int8_model(bare: ModelProto, calibration: Calibration, recipe: Int8Recipe) -> ModelProto:
+    """Return a copy of a bare FP32 model with the recipe's layers in INT8 and all else as ``fp16_model`` has it.
+
+    Raises UserError for a recipe of another model, or by a method that the calibration does not have.
+    """
+    if recipe.model != calibration.model:
+        raise UserError(
+            f"the int8 recipe is one of {recipe.model}, but the network is {calibration.model}. Search one for it: "
+            "python -m calibration search BUNDLE"
+        )
+    thresholds = {
+        name: tensor.thresholds[recipe.method]
+        for name, tensor in calibration.tensors.items()
+        if recipe.method in tensor.thresholds
+    }
+    return fp16_model(place_qdq(bare, thresholds, recipe.layers), calibration)
