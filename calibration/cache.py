@@ -44,13 +44,17 @@ class Calibration:
     images: tuple[ImageRecord, ...]
     tensors: dict[str, TensorRange]
 
+    def thresholds(self, method: str) -> dict[str, float]:
+        """Return the thresholds by one of METHODS of the tensors that have one."""
+        return {name: tensor.thresholds[method] for name, tensor in self.tensors.items() if tensor.thresholds}
+
     def check(self, onnx_path: Path) -> None:
         """Raise UserError unless the file is the one that was measured."""
         sha256 = sha256_of(onnx_path)
         if sha256 != self.onnx_sha256:
             raise UserError(
-                f"the calibration is one of {self.model} with the sha256 {self.onnx_sha256[:12]}..., but {onnx_path} "
-                f"has {sha256[:12]}...: another network, or the same one exported from another checkpoint, at another "
+                f"the calibration is one of {self.model} with the sha256 {self.onnx_sha256[:12]}..., but "
+                f"{onnx_path.name} has {sha256[:12]}...: another network, or the same one exported from another checkpoint, at another "
                 f"size or with other tools. {_CALIBRATE_AGAIN}"
             )
 

@@ -32,11 +32,6 @@ from runtime.errors import UserError
 
 LEVELS = 127  # of int8 on either side of zero; -128 is not used
 
-# FP16's smallest normal number, since the scales of an FP16 file are FP16: one below it has fewer bits, and its
-# reciprocal may overflow. So a channel whose weights are all below 127 times this, 0.0078, gets coarser steps than it
-# could have, but no coarser than FP16's own at 0.1; and one whose weights are all zero gets a scale.
-SMALLEST_SCALE = 2.0**-14
-
 _VALUE_MOVERS = {"Concat", "Expand", "Identity", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Transpose"}
 
 _Read = tuple[int, int]  # which node of the graph, and which of its inputs
@@ -167,7 +162,7 @@ def _weight_scales(graph: GraphProto, chosen: Mapping[int, str]) -> dict[str, np
 
 
 def _scale(thresholds: np.ndarray) -> np.ndarray:
-    return np.maximum(thresholds / LEVELS, SMALLEST_SCALE).astype(np.float32)
+    return np.where(thresholds > 0, thresholds / LEVELS, 1).astype(np.float32)  # of what is 0 throughout, any would do
 
 
 def _types(graph: GraphProto) -> dict[str, TypeProto]:

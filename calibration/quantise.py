@@ -8,6 +8,7 @@ from onnx import ModelProto
 
 from calibration.cache import Calibration
 from calibration.placement import place_qdq
+from calibration.thresholds import METHODS
 from export.half import FP16_MAX_SAFE, to_half
 from runtime.errors import UserError
 from training.int8_recipe import Int8Recipe
@@ -35,16 +36,13 @@ def fp16_model(bare: ModelProto, calibration: Calibration) -> ModelProto:
 def int8_model(bare: ModelProto, calibration: Calibration, recipe: Int8Recipe) -> ModelProto:
     """Return a copy of a bare FP32 model with the recipe's layers in INT8 and all else as ``fp16_model`` has it.
 
-    Raises UserError for a recipe of another model, or by a method that the calibration does not have.
+    Raises UserError for a recipe of another model, or by an unknown method.
     """
     if recipe.model != calibration.model:
         raise UserError(
             f"the int8 recipe is one of {recipe.model}, but the network is {calibration.model}. Search one for it: "
             "python -m calibration search BUNDLE"
         )
-    thresholds = {
-        name: tensor.thresholds[recipe.method]
-        for name, tensor in calibration.tensors.items()
-        if recipe.method in tensor.thresholds
-    }
-    return fp16_model(place_qdq(bare, thresholds, recipe.layers), calibration)
+    if recipe.method not in METHODS:
+        raise UserError(f"the int8 recipe's method {recipe.method!r} is none of {', '.join(METHODS)}.")
+    return fp16_model(place_qdq(bare, calibration.thresholds(recipe.method), recipe.layers), calibration)

@@ -21,6 +21,10 @@ from export.operators import DOMAIN, register_schemas
 # accumulates in FP16 forms partial sums larger than the sum.
 FP16_MAX_SAFE = float(np.finfo(np.float16).max) / 8
 
+# FP16's smallest normal number: a scale below it has fewer bits, and its reciprocal may overflow. So a channel whose
+# weights are all below 127 times this, 0.0078, gets coarser steps than it could, but no coarser than FP16's at 0.1.
+SMALLEST_SCALE = 2.0**-14
+
 _FLOAT, _HALF = int(TensorProto.FLOAT), int(TensorProto.FLOAT16)
 _SUFFIX = {_FLOAT: "_fp32", _HALF: "_fp16"}
 
@@ -109,6 +113,8 @@ class _Writer:
         floats = {value.name: value for value in values if value.type.tensor_type.elem_type == _FLOAT}
         self.infos = {name: value for name, value in floats.items() if name not in self.constants}
         self.ends = {value.name for value in graph.output}
+        quantisers = (node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear"))
+        self.scales = {node.input[1] for node in quantisers}
         self.names: dict[tuple[str, int], str] = {}  # of a tensor or constant in a type
         self.names.update({(value.name, _FLOAT): value.name for value in graph.input})
         self.nodes: list[NodeProto] = []
@@ -139,7 +145,10 @@ class _Writer:
         values = [value for value in graph.value_info if value.name not in self.infos | self.constants]
         for (name, element_type), typed in self.names.items():
             if name in self.constants:
-                others.append(_constant(self.constants[name], typed, element_type))
+                numbers = numpy_helper.to_array(self.constants[name])
+                if element_type == _HALF:
+                    numbers = _as_half(np.maximum(numbers, SMALLEST_SCALE) if name in self.scales else numbers)
+                others.append(numpy_helper.from_array(numbers, typed))
             elif name in self.infos and typed not in self.ends:
                 values.append(_info(self.infos[name], typed, element_type))
         for content, written in ((graph.node, self.nodes), (graph.initializer, others), (graph.value_info, values)):
@@ -163,11 +172,6 @@ def _is_fp32_by_onnx(node: NodeProto, position: int, opset: int) -> bool:
 
 def _cast(tensor: str, cast: str, element_type: int) -> NodeProto:
     return helper.make_node("Cast", [tensor], [cast], f"{tensor}_to{_SUFFIX[element_type]}", to=element_type)
-
-
-def _constant(constant: TensorProto, name: str, element_type: int) -> TensorProto:
-    values = numpy_helper.to_array(constant)
-    return numpy_helper.from_array(values if element_type == _FLOAT else _as_half(values), name)
 
 
 def _info(info: ValueInfoProto, name: str, element_type: int) -> ValueInfoProto:

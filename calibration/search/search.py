@@ -68,11 +68,7 @@ def search(bundle: Bundle, calibration: Calibration, request: Request) -> Search
     methods = _scored(scorer, "methods", METHODS, lambda method: quantised(method, default))
     method = best_method(methods, request.budget_points)
 
-    thresholds = {
-        tensor: measured.thresholds[method]
-        for tensor, measured in calibration.tensors.items()
-        if method in measured.thresholds
-    }
+    thresholds = calibration.thresholds(method)
     alone = _scored(scorer, "layer by layer", default, lambda name: place_qdq(bare, thresholds, [name]))
     sensitivities = sorted(
         (Sensitivity(layers[name], score) for name, score in alone.items()), key=lambda one: one.harm, reverse=True

@@ -67,6 +67,8 @@ def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSessi
         raise UserError(f"{path} does not exist. {_EXPORT_AGAIN}")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only: the optimiser's warnings are of no use to whoever runs a demo
+    # Or it adds Q/DQ of its own, which round biases too; TensorRT keeps these as they are.
+    options.add_session_config_entry("session.disable_quant_qdq", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
     try:
