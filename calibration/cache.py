@@ -54,8 +54,8 @@ class Calibration:
         if sha256 != self.onnx_sha256:
             raise UserError(
                 f"the calibration is one of {self.model} with the sha256 {self.onnx_sha256[:12]}..., but "
-                f"{onnx_path.name} has {sha256[:12]}...: another network, or the same one exported from another checkpoint, at another "
-                f"size or with other tools. {_CALIBRATE_AGAIN}"
+                f"{onnx_path.name} has {sha256[:12]}...: another network, or the same one exported from another "
+                f"checkpoint, at another size or with other tools. {_CALIBRATE_AGAIN}"
             )
 
     def write(self, path: Path) -> None:

@@ -54,26 +54,19 @@ def weighted_layers(bare: ModelProto) -> list[Layer]:
 def default_int8_layers(bare: ModelProto) -> list[str]:
     """Name every Conv for which INT8 has something to win and TensorRT a kernel.
 
-    Left out are those of 1x1 maps (squeeze-excite, pooled context), which do next to nothing, and those in groups of
-    other than multiples of 4 channels, depthwise aside (most weight mappers): TensorRT's INT8 kernels do not take them
-    (``IConvolutionLayer::setNbGroups``).
+    Left out are those of 1x1 maps (squeeze-excite, pooled context), which do next to nothing, and those in groups,
+    depthwise aside: the weight mappers, whose groups are mostly no multiples of the 4 channels that TensorRT's INT8
+    kernels take (``IConvolutionLayer::setNbGroups``).
     """
     shapes = shapes_of(bare)
-    convolutions = {node.name: node for node in bare.graph.node if node.op_type == "Conv"}
+    groups = {node.name: attributes_of(node).get("group", 1) for node in bare.graph.node if node.op_type == "Conv"}
     return [
         layer.name
         for layer in weighted_layers(bare)
         if layer.op_type == "Conv"
         and prod(shapes[layer.output][2:]) > 1
-        and _groups_fit_int8(convolutions[layer.node], shapes)
+        and groups[layer.node] in (1, shapes[layer.input][1])
     ]
-
-
-def _groups_fit_int8(conv: NodeProto, shapes: dict[str, tuple[int, ...]]) -> bool:
-    group = attributes_of(conv).get("group", 1)
-    out_channels, group_in, *_ = shapes[conv.input[1]]
-    group_out = out_channels // group
-    return group == 1 or (group_in, group_out) == (1, 1) or group_in % 4 == group_out % 4 == 0
 
 
 def shapes_of(model: ModelProto) -> dict[str, tuple[int, ...]]:
