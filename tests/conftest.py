@@ -1,11 +1,13 @@
 """What all tests stand on."""
 
-import functools
+import os
 import resource
 import signal
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 
 def pytest_configure(config):
@@ -73,21 +75,52 @@ def random_model():
 
 
 @pytest.fixture(scope="session")
-def random_bundle(random_model, tmp_path_factory):
-    """Export a variant of ``random_model`` at its smallest size twice as wide as high, with logits, once a session.
+def made_once(tmp_path_factory):
+    """Give a folder of a name, filled by the first who asks: once a session, however many processes run its tests.
 
-    All tests read the same files: copy a bundle to change it.
+    All tests read the same files: copy the folder to change it.
     """
+    common = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        common = common.parent
+
+    def folder_of(name, fill):
+        folder = common / name
+        with FileLock(f"{folder}.lock"):
+            if not folder.exists():
+                aside = Path(f"{folder}.part")
+                aside.mkdir()
+                fill(aside)
+                aside.rename(folder)
+        return folder
+
+    return folder_of
+
+
+@pytest.fixture(scope="session")
+def random_bundle(random_model, made_once):
+    """Export a variant of ``random_model`` at its smallest size twice as wide as high, with logits."""
     from export.bundle import export_bundle
     from runtime.bundle import open_bundle
     from training import save_model
 
-    @functools.cache
     def make(name):
-        folder = tmp_path_factory.mktemp(name)
-        model = random_model(name)
-        save_model(model, folder / f"{name}.ckpt")
-        size = (model.config.size_multiple, 2 * model.config.size_multiple)
-        return open_bundle(export_bundle(folder / f"{name}.ckpt", folder / name, size=size, logits=True).folder)
+        def fill(folder):
+            model = random_model(name)
+            save_model(model, folder / f"{name}.ckpt")
+            size = (model.config.size_multiple, 2 * model.config.size_multiple)
+            export_bundle(folder / f"{name}.ckpt", folder / name, size=size, logits=True)
+
+        return open_bundle(made_once(f"random-{name}", fill) / name)
 
     return make
+
+
+@pytest.fixture
+def brief_timing(monkeypatch):
+    """Let a parity report time one frame of each network: for tests of accuracy, whose reports are to be whole."""
+    from runtime.parity import speed
+
+    monkeypatch.setattr(speed, "ROUNDS", 1)
+    monkeypatch.setattr(speed, "FRAMES_A_TURN", 1)
+    monkeypatch.setattr(speed, "_POWER_SECONDS", 0.0)

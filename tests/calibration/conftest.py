@@ -45,35 +45,33 @@ def train(variant, folder):
 
 
 @pytest.fixture(scope="session")
-def street_checkpoint(tmp_path_factory):
+def street_checkpoint(made_once):
     """Of a trained street-tiny."""
-    return train("street-tiny", tmp_path_factory.mktemp("street-tiny"))
+    return made_once("trained-street-tiny", lambda folder: train("street-tiny", folder)) / "best.ckpt"
 
 
 @pytest.fixture(scope="session")
-def resnet_checkpoint(tmp_path_factory):
+def resnet_checkpoint(made_once):
     """Of a trained network with residual additions."""
     ABLATIONS[RESNET.name] = RESNET
     try:
-        return train(RESNET.name, tmp_path_factory.mktemp("street-resnet"))
+        return made_once("trained-street-resnet", lambda folder: train(RESNET.name, folder)) / "best.ckpt"
     finally:
         del ABLATIONS[RESNET.name]
 
 
 @pytest.fixture(scope="session")
-def street_bundle(street_checkpoint, tmp_path_factory):
+def street_bundle(street_checkpoint, made_once):
     """A bundle of a trained street-tiny in all precisions. All tests read the same files: copy it to change it."""
-    return export(street_checkpoint, tmp_path_factory.mktemp("bundles") / "street-tiny")
+    return open_bundle(made_once("bundle-street-tiny", lambda folder: export(street_checkpoint, folder)))
 
 
 @pytest.fixture(scope="session")
-def resnet_bundle(resnet_checkpoint, tmp_path_factory):
+def resnet_bundle(resnet_checkpoint, made_once):
     """The same of a trained network with residual additions."""
-    return export(resnet_checkpoint, tmp_path_factory.mktemp("bundles") / "street-resnet")
+    return open_bundle(made_once("bundle-street-resnet", lambda folder: export(resnet_checkpoint, folder)))
 
 
 def export(checkpoint, out):
     """Export in all precisions, calibrated on 64 street scenes."""
-    request = Request(("fp16", "int8"), data="street", count=64)
-    export_precisions(checkpoint, out, request, size=SIZE, logits=True)
-    return open_bundle(out)
+    export_precisions(checkpoint, out, Request(("fp16", "int8"), data="street", count=64), size=SIZE, logits=True)

@@ -18,7 +18,7 @@ from runtime.parity.compare import compare
 from tests.calibration.conftest import SIZE
 from training.int8_recipe import Int8Recipe, read_int8_recipe
 
-pytestmark = pytest.mark.slow  # a network is trained first
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("brief_timing")]  # slow: a network is trained first
 
 PRECISIONS = ("fp16", "int8")
 

@@ -15,6 +15,8 @@ from runtime.parity.names import NetworkName
 from runtime.street import render
 from training.network.variants import VARIANTS
 
+pytestmark = pytest.mark.usefixtures("brief_timing")
+
 ORT = NetworkName("onnxruntime", "fp32")
 LARGE = sorted(VARIANTS.keys() - {"street-tiny"})
 

@@ -16,6 +16,8 @@ from runtime.parity.budgets import PASSED
 from runtime.parity.compare import Request, compare
 from training.network.variants import VARIANTS
 
+pytestmark = pytest.mark.usefixtures("brief_timing")
+
 PROJECT_ROOT = Path(__file__).parents[2]
 
 
