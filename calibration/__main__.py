@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from calibration.inspection import command as inspection
 from calibration.search import command as search
 from runtime.arguments import image_size, positive_int
 from runtime.errors import run_command
@@ -48,7 +49,12 @@ def main() -> int:
 
     add("export", "export a checkpoint to a bundle", _export_arguments, _export, "scripts/export.sh")
     add("search", "search the layers that may be INT8 within a loss of mIoU", search.add_arguments, search.main)
-    add("inspect", "say what of an ONNX file runs in which precision, and find faults", _inspect_arguments, _inspect)
+    add(
+        "inspect",
+        "say what of an ONNX file runs in which precision, and find faults",
+        inspection.add_arguments,
+        inspection.main,
+    )
     arguments = parser.parse_args()
     run: Run = arguments.run
     return run(arguments)
@@ -83,7 +89,7 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
         "--int8-recipe",
         type=Path,
         metavar="FILE",
-        help="the layers that are INT8, from `python -m calibration search` (default: all convolutions)",
+        help="the layers that are INT8, from `python -m calibration search` (default: what gains by it)",
     )
 
 
@@ -121,10 +127,12 @@ def _export(arguments: argparse.Namespace) -> int:
     for name in [*made.bundle.manifest.files, "manifest.json"]:
         print(f"  {name:<36}{(folder / name).stat().st_size / 1e6:8.2f} MB  {_purpose(name)}")
     for wide in made.wide:
-        print(f"  stays FP32: {wide.tensor}, up to {wide.largest:.3g} on the calibration images")
+        print(f"  stays FP32 (TensorRT 8.6 decides by itself): {wide.tensor}, up to {wide.largest:.3g} on these images")
     if made.export is None:
         print("  nothing has changed since it was made, so nothing was done")
         return 0
+    if made.removed:
+        print(f"  removed: {', '.join(made.removed)}, which the bundle had before and --precision does not name")
     for dropped in made.export.dropped:
         print(f"  dropped: {dropped.what}, {dropped.parameters:,} parameters without effect")
     for precision, agreement in made.export.label_agreement.items():
@@ -150,16 +158,6 @@ def _precisions(text: str) -> tuple[str, ...]:
     if strange := [word for word in words if word not in ("fp32", "fp16", "int8")]:
         raise argparse.ArgumentTypeError(f"{strange[0]!r} is none of fp32, fp16, int8; write some with commas")
     return tuple(precision for precision in ("fp16", "int8") if precision in words)
-
-
-def _inspect_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", type=Path, metavar="FILE.onnx")
-
-
-def _inspect(arguments: argparse.Namespace) -> int:
-    from calibration import inspection
-
-    return inspection.main(arguments.model)
 
 
 if __name__ == "__main__":

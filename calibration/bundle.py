@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import onnx
 
 from calibration.cache import Calibration, calibrate, read_calibration
 from calibration.images import CalibrationImages, choose_images
 from calibration.layers import default_int8_layers
-from calibration.quantise import Wide, fp16_model, int8_model, wide_tensors
+from calibration.quantise import Wide, check_recipe, fp16_model, int8_model, wide_tensors
 from calibration.thresholds import DEFAULT_METHOD
 from export.bundle import Export, default_bundle, export_bundle, info_of_model, save_both_forms, tool_versions
 from export.operators import strip_functions
 from runtime.bundle import MANIFEST_NAME, Bundle, ModelInfo, open_bundle
-from runtime.errors import UserError
+from runtime.errors import UserError, writing
 from runtime.files import sha256_of
 from training import load_model
 from training.int8_recipe import Int8Recipe, read_int8_recipe
@@ -46,6 +47,7 @@ class Made:
     bundle: Bundle
     export: Export | None
     wide: tuple[Wide, ...] = ()  # tensors kept in FP32
+    removed: tuple[str, ...] = ()  # precisions that the bundle before had
 
 
 def calibration_path(folder: Path, info: ModelInfo) -> Path:
@@ -75,8 +77,9 @@ def export_precisions(
     """
     info = info_of_model(load_model(checkpoint), size)
     out = out or default_bundle(info)
+    recipe = _requested_recipe(request, info)
+    _refuse_unwritable(out)
     source = _calibration_source(request, info)
-    recipe = read_int8_recipe(request.recipe) if request.recipe else None
     old = open_bundle(out) if (out / MANIFEST_NAME).is_file() else None
     before = _calibration_of(old) if old else None
     if (
@@ -108,17 +111,42 @@ def export_precisions(
             save_both_forms(int8_model(bare, calibration, used), fp32.with_name(f"{info.name}.int8.onnx"))
 
     export = export_bundle(checkpoint, out, size=size, logits=logits, add_precisions=add_precisions, progress=progress)
-    return Made(open_bundle(out), export, wide)
+    removed = tuple(
+        precision for precision in (old.precisions if old else ()) if precision not in ("fp32", *request.precisions)
+    )
+    return Made(open_bundle(out), export, wide, removed)
 
 
 def default_recipe(bare: onnx.ModelProto, info: ModelInfo) -> Int8Recipe:
     """Return the recipe of an INT8 file for which none was searched."""
-    return Int8Recipe(info.name, DEFAULT_METHOD, tuple(default_int8_layers(bare)), "every convolution, none searched")
+    return Int8Recipe(info.name, DEFAULT_METHOD, tuple(default_int8_layers(bare)), "by default, not searched")
+
+
+def _requested_recipe(request: Request, info: ModelInfo) -> Int8Recipe | None:
+    """Read and check the recipe, before the minutes that images take."""
+    if request.recipe is None:
+        return None
+    if "int8" not in request.precisions:
+        raise UserError(f"the int8 recipe {request.recipe} has no effect without int8. Add it: --precision fp16,int8.")
+    recipe = read_int8_recipe(request.recipe)
+    check_recipe(recipe, info.name)
+    return recipe
+
+
+def _refuse_unwritable(out: Path) -> None:
+    with writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=out.parent).close()
 
 
 def _calibration_source(request: Request, info: ModelInfo) -> Calibration | CalibrationImages | None:
     """Read the cache or choose the images; None if FP32 alone is asked for."""
     if not request.precisions:
+        if request.data or request.cache:
+            raise UserError(
+                "fp32 needs no calibration. Say which precisions to make by it, e.g. --precision fp16,int8, or leave "
+                "the calibration out."
+            )
         return None
     if (request.data is None) == (request.cache is None):
         raise UserError(
@@ -164,10 +192,13 @@ def _is_current(old: Bundle, checkpoint: Path, info: ModelInfo, precisions: tupl
 
 
 def _calibration_of(old: Bundle) -> Calibration | None:
-    path = calibration_path(old.folder, old.info)
-    return read_calibration(path) if path.name in old.manifest.files and path.is_file() else None
+    try:
+        return read_calibration(calibration_path(old.folder, old.info))
+    except UserError:  # there is none, or it was damaged: it is made again
+        return None
 
 
 def _recipe_is(old: Bundle, recipe: Int8Recipe | None) -> bool:
+    """Whether the recipe of a bundle whose files are whole is the given one, or the default one."""
     bare = strip_functions(onnx.load(old.onnx("fp32")))
     return read_int8_recipe(recipe_path(old.folder, old.info)) == (recipe or default_recipe(bare, old.info))

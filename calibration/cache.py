@@ -17,7 +17,7 @@ from typing import Any
 import onnx
 
 from calibration.images import CalibrationImages, ImageRecord
-from calibration.ranges import TensorRange, collect_ranges
+from calibration.ranges import TensorRange, collect_ranges, float_tensors
 from calibration.thresholds import METHODS
 from runtime.bundle import ONNX_METADATA_KEY, ModelInfo
 from runtime.errors import UserError
@@ -49,13 +49,18 @@ class Calibration:
         return {name: tensor.thresholds[method] for name, tensor in self.tensors.items() if tensor.thresholds}
 
     def check(self, onnx_path: Path) -> None:
-        """Raise UserError unless the file is the one that was measured."""
+        """Raise UserError unless the file is the one that was measured, and all its tensors were."""
         sha256 = sha256_of(onnx_path)
         if sha256 != self.onnx_sha256:
             raise UserError(
                 f"the calibration is one of {self.model} with the sha256 {self.onnx_sha256[:12]}..., but "
                 f"{onnx_path.name} has {sha256[:12]}...: another network, or the same one exported from another "
                 f"checkpoint, at another size or with other tools. {_CALIBRATE_AGAIN}"
+            )
+        if lacking := sorted(float_tensors(onnx.load(onnx_path)).keys() ^ self.tensors.keys()):
+            raise UserError(
+                f"the calibration of {self.model} was changed by hand: it and {onnx_path.name} differ in the tensors "
+                f"{', '.join(lacking[:3])}{', ...' if len(lacking) > 3 else ''}. {_CALIBRATE_AGAIN}"
             )
 
     def write(self, path: Path) -> None:
@@ -128,6 +133,8 @@ def _tensor_range(name: str, fields: Any) -> TensorRange:
     thresholds = {method: float(fields[method]) for method in METHODS if method in fields}
     if not (isfinite(largest) and largest >= 0 and all(isfinite(t) and t > 0 for t in thresholds.values())):
         raise ValueError(f"the range of {name} is not one: {fields}")
+    if thresholds and len(thresholds) < len(METHODS):
+        raise ValueError(f"the range of {name} lacks {', '.join(sorted(set(METHODS) - thresholds.keys()))}")
     return TensorRange(largest, thresholds, tuple(str(layer) for layer in fields["layers"]))
 
 

@@ -54,18 +54,17 @@ def weighted_layers(bare: ModelProto) -> list[Layer]:
 def default_int8_layers(bare: ModelProto) -> list[str]:
     """Name every Conv for which INT8 has something to win and TensorRT a kernel.
 
-    Left out are those of 1x1 maps (squeeze-excite, pooled context), which do next to nothing, and those in groups,
-    depthwise aside: the weight mappers, whose groups are mostly no multiples of the 4 channels that TensorRT's INT8
-    kernels take (``IConvolutionLayer::setNbGroups``).
+    Left out are those of 1x1 maps (squeeze-excite, pooled context), which do next to nothing, and those in groups, the
+    weight mappers and depthwise ones: TensorRT's INT8 kernels take groups of multiples of 4 channels
+    (``IConvolutionLayer::setNbGroups``), and it finds none at all for a quantised depthwise convolution with SiLU on
+    some versions and boards (NVIDIA/TensorRT issues 3385 and 4060), which would be the end of the whole build.
     """
     shapes = shapes_of(bare)
     groups = {node.name: attributes_of(node).get("group", 1) for node in bare.graph.node if node.op_type == "Conv"}
     return [
         layer.name
         for layer in weighted_layers(bare)
-        if layer.op_type == "Conv"
-        and prod(shapes[layer.output][2:]) > 1
-        and groups[layer.node] in (1, shapes[layer.input][1])
+        if layer.op_type == "Conv" and prod(shapes[layer.output][2:]) > 1 and groups[layer.node] == 1
     ]
 
 

@@ -30,7 +30,7 @@ from calibration.layers import attributes_of, shapes_of, weighted_layers
 from export.operators import register_schemas
 from runtime.errors import UserError
 
-LEVELS = 127  # of int8 on either side of zero; -128 is not used
+LEVELS = 127  # of int8 above zero; QuantizeLinear has one more below, -128, for what lies beyond the threshold
 
 _VALUE_MOVERS = {"Concat", "Expand", "Identity", "MaxPool", "Pad", "Reshape", "Resize", "Slice", "Transpose"}
 

@@ -34,15 +34,16 @@ def fp16_model(bare: ModelProto, calibration: Calibration) -> ModelProto:
 
 
 def int8_model(bare: ModelProto, calibration: Calibration, recipe: Int8Recipe) -> ModelProto:
-    """Return a copy of a bare FP32 model with the recipe's layers in INT8 and all else as ``fp16_model`` has it.
-
-    Raises UserError for a recipe of another model, or by an unknown method.
-    """
-    if recipe.model != calibration.model:
-        raise UserError(
-            f"the int8 recipe is one of {recipe.model}, but the network is {calibration.model}. Search one for it: "
-            "python -m calibration search BUNDLE"
-        )
-    if recipe.method not in METHODS:
-        raise UserError(f"the int8 recipe's method {recipe.method!r} is none of {', '.join(METHODS)}.")
+    """Return a copy of a bare FP32 model with the recipe's layers in INT8 and all else as ``fp16_model`` has it."""
     return fp16_model(place_qdq(bare, calibration.thresholds(recipe.method), recipe.layers), calibration)
+
+
+def check_recipe(recipe: Int8Recipe, model: str) -> None:
+    """Raise UserError for a recipe of another model than ``model``, by an unknown method, or without a layer."""
+    again = "Search one: python -m calibration search BUNDLE"
+    if recipe.model != model:
+        raise UserError(f"the int8 recipe is one of {recipe.model}, but the network is {model}. {again}")
+    if recipe.method not in METHODS:
+        raise UserError(f"the int8 recipe's method {recipe.method!r} is none of {', '.join(METHODS)}. {again}")
+    if not recipe.layers:
+        raise UserError(f"the int8 recipe names no layer, so nothing would be INT8. {again}, or export fp16 instead.")

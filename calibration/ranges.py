@@ -52,7 +52,7 @@ def collect_ranges(model: ModelProto | Path, images: CalibrationImages) -> dict[
         model = onnx.load(model)
     _check(model.graph)
     layers = weighted_layers(model)
-    sizes = _float_tensors(model)
+    sizes = float_tensors(model)
     quantisable = {node.input[0] for node in model.graph.node if node.op_type == "Conv"}
     quantisable.update(name for node in model.graph.node if node.op_type == "Add" for name in node.input)
     chunks = list(_chunks({name: size for name, size in sizes.items() if name in quantisable}))
@@ -87,7 +87,7 @@ def _check(graph: GraphProto) -> None:
             )
 
 
-def _float_tensors(model: ModelProto) -> dict[str, int]:
+def float_tensors(model: ModelProto) -> dict[str, int]:
     """Map the float tensors that nodes of the main graph make to how many values they have for one image."""
     shapes = shapes_of(model)
     noted = (*model.graph.value_info, *model.graph.output)

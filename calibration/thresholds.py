@@ -11,7 +11,7 @@ BINS = 2048
 METHODS = ("minmax", "percentile", "entropy", "mse")
 DEFAULT_METHOD = "mse"
 
-_LEVELS = 128  # magnitudes 0 to 127
+_MAGNITUDES = 128  # of int8: 0 to 127
 _PERCENTILE = 99.99
 
 
@@ -39,7 +39,7 @@ def _entropy(counts: np.ndarray) -> int:
     is ``argmin KL(P || Q)``.
     """
     beyond = counts.sum() - np.cumsum(counts)
-    candidates = range(_LEVELS, len(counts) + 1, 4)
+    candidates = range(_MAGNITUDES, len(counts) + 1, 4)
     divergences = [_divergence(counts[:bins], beyond[bins - 1]) for bins in candidates]
     return candidates[int(np.argmin(divergences))]
 
@@ -51,7 +51,7 @@ def _divergence(kept: np.ndarray, clipped: float) -> float:
     p = kept.copy()
     p[-1] += clipped
     filled = np.flatnonzero(kept)
-    level = filled * _LEVELS // len(kept)
+    level = filled * _MAGNITUDES // len(kept)
     q = (np.bincount(level, kept[filled]) / np.maximum(np.bincount(level), 1))[level]
     p = p[filled]
     return float(p @ np.log(p / q) / p.sum() + np.log(q.sum() / p.sum()))
@@ -60,10 +60,10 @@ def _divergence(kept: np.ndarray, clipped: float) -> float:
 def _mse(counts: np.ndarray) -> int:
     """The number of bins at which the mean squared error of quantising, clipping included, is least."""
     candidates = np.arange(16, len(counts) + 1, 16)
-    steps = candidates[:, None] / (_LEVELS - 1)
+    steps = candidates[:, None] / (_MAGNITUDES - 1)
     errors = np.zeros(len(candidates))
     for place in (np.arange(8) + 0.5) / 8:  # in the bins, over which the values are taken to be spread evenly
         x = np.arange(len(counts)) + place
-        quantised = np.minimum(np.rint(x / steps), _LEVELS - 1) * steps
+        quantised = np.minimum(np.rint(x / steps), _MAGNITUDES - 1) * steps
         errors += np.square(x - quantised) @ counts
     return int(candidates[np.argmin(errors)])

@@ -63,6 +63,7 @@ def export_bundle(
     quieten_exporter()
     progress("read the checkpoint")
     model = load_model(checkpoint)
+    _refuse_nan(model, checkpoint)
     info = info_of_model(model, size)
     out = out or default_bundle(info)
     with replace_folder(out, owned=_files_of_old_bundle(out)) as folder:
@@ -151,6 +152,15 @@ def label_agreement(folder: Path) -> dict[str, float]:
         exported = Segmenter(folder, "onnxruntime", precision=precision)
         agreement[precision] = float(np.mean([exported(image) for image in scenes] == np.array(expected)))
     return agreement
+
+
+def _refuse_nan(model: HyperSeg, checkpoint: Path) -> None:
+    for name, values in model.state_dict().items():
+        if not values.isfinite().all():
+            raise UserError(
+                f"there is NaN or infinity in {name} of {checkpoint}. The training has diverged, or the file is "
+                "damaged. Export a checkpoint whose mIoU is known to be good."
+            )
 
 
 def _reference(model: HyperSeg, height: int, width: int) -> bytes:

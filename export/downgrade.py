@@ -35,7 +35,7 @@ def downgrade(model: ModelProto) -> ModelProto:
             graph.node.append(_reduce_mean(node, graph))
         elif node.op_type == "Resize":
             graph.node.append(_resize(node))
-        elif node.op_type == "Shape":
+        elif node.op_type == "Shape" and node.attribute:
             graph.node.extend(_shape(node, graph))
         elif node.op_type in ("QuantizeLinear", "DequantizeLinear"):
             graph.node.extend(_quantise(node, graph, cast))
@@ -71,7 +71,9 @@ def _resize(node: NodeProto) -> NodeProto:
 
 def _shape(node: NodeProto, graph: GraphProto) -> list[NodeProto]:
     """Ask for the whole shape and slice it."""
-    attributes, (part,) = _attributes(node), node.output
+    attributes, (part,) = {"start": 0} | _attributes(node), node.output
+    if "end" not in attributes:
+        raise ValueError(f"{node.name} has no end, so it has no form that all versions read")
     for name in ("start", "end"):
         graph.initializer.append(numpy_helper.from_array(np.array([attributes[name]]), f"{part}_{name}"))
     return [
@@ -89,7 +91,7 @@ def _quantise(node: NodeProto, graph: GraphProto, cast: set[str]) -> list[NodePr
     if constant.data_type != TensorProto.FLOAT16:
         return [node]
     values = numpy_helper.to_array(constant).astype(np.float32)
-    constant.CopyFrom(numpy_helper.from_array(values, f"{scale}_fp32"))
+    constant.CopyFrom(numpy_helper.from_array(values, f"{scale}_uncast"))
     cast.add(scale)
     to_half = helper.make_node("Cast", [constant.name], [scale], f"{scale}_to_fp16", to=TensorProto.FLOAT16)
     return [to_half, node]

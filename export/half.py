@@ -35,9 +35,9 @@ def to_half(model: ModelProto, wide: Collection[str] = ()) -> ModelProto:
     ``wide`` are names of tensors. A node runs in FP32 if one of its inputs or outputs is wide, if FP16 cannot hold one
     of its weights, and, being an operator of ours, if another node of its operator does: that has only one body. Q and
     DQ run in the type of the tensor before them, in FP32 also if all that read the result do. Casts stand around nodes
-    in FP32 and at the graph's ends, which keep their types. What is FP32 by ONNX, such as a Resize's scales, stays so.
-    The result passes the checker and strict shape inference; all its tensors have known types and shapes. Raises
-    ValueError for a wide tensor that the model does not have.
+    in FP32, though not behind a DQ, of which they get a copy in FP32, and at the graph's ends, which keep their types.
+    What is FP32 by ONNX, such as a Resize's scales, stays so. The result passes the checker and strict shape inference;
+    all its tensors have known types and shapes. Raises ValueError for a wide tensor that the model does not have.
     """
     register_schemas()
     half = onnx.shape_inference.infer_shapes(model, strict_mode=True)
@@ -85,7 +85,7 @@ def _nodes_in_fp32(graph: GraphProto, wide: Collection[str]) -> set[int]:
             single.add(index)
     ours = {graph.node[index].op_type for index in single if graph.node[index].domain == DOMAIN}
     single |= {i for i, node in enumerate(graph.node) if node.domain == DOMAIN and node.op_type in ours}
-    for index, node in reversed(list(enumerate(graph.node))):  # a cast between DQ and Conv would keep it from INT8
+    for index, node in reversed(list(enumerate(graph.node))):  # or there would be Q and DQ in a type that none reads
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") and single.issuperset(readers[node.output[0]]):
             single.add(index)
     return single
@@ -113,8 +113,9 @@ class _Writer:
         floats = {value.name: value for value in values if value.type.tensor_type.elem_type == _FLOAT}
         self.infos = {name: value for name, value in floats.items() if name not in self.constants}
         self.ends = {value.name for value in graph.output}
-        quantisers = (node for node in graph.node if node.op_type in ("QuantizeLinear", "DequantizeLinear"))
-        self.scales = {node.input[1] for node in quantisers}
+        self.dequantisers = {node.output[0]: node for node in graph.node if node.op_type == "DequantizeLinear"}
+        quantisers = (node for node in graph.node if node.op_type == "QuantizeLinear")
+        self.scales = {node.input[1] for node in (*quantisers, *self.dequantisers.values())}
         self.names: dict[tuple[str, int], str] = {}  # of a tensor or constant in a type
         self.names.update({(value.name, _FLOAT): value.name for value in graph.input})
         self.nodes: list[NodeProto] = []
@@ -145,10 +146,7 @@ class _Writer:
         values = [value for value in graph.value_info if value.name not in self.infos | self.constants]
         for (name, element_type), typed in self.names.items():
             if name in self.constants:
-                numbers = numpy_helper.to_array(self.constants[name])
-                if element_type == _HALF:
-                    numbers = _as_half(np.maximum(numbers, SMALLEST_SCALE) if name in self.scales else numbers)
-                others.append(numpy_helper.from_array(numbers, typed))
+                others.append(numpy_helper.from_array(self._numbers(name, element_type), typed))
             elif name in self.infos and typed not in self.ends:
                 values.append(_info(self.infos[name], typed, element_type))
         for content, written in ((graph.node, self.nodes), (graph.initializer, others), (graph.value_info, values)):
@@ -156,13 +154,31 @@ class _Writer:
             content.extend(written)
 
     def _name(self, name: str, element_type: int) -> str:
-        """Return what a tensor or constant is called in a type; add the cast if there is none yet."""
+        """Return what a tensor or constant is called in a type; add the cast, or the DQ, if there is none yet."""
         if (name, element_type) not in self.names:
             other = self.names.get((name, _HALF if element_type == _FLOAT else _FLOAT))
             typed = self.names[name, element_type] = name if other is None else name + _SUFFIX[element_type]
             if other is not None and name in self.infos:
-                self.nodes.append(_cast(other, typed, element_type))
+                if element_type == _FLOAT and name in self.dequantisers:  # a cast would keep a Conv from INT8
+                    self.nodes.append(self._dequantise_in_fp32(self.dequantisers[name], typed))
+                else:
+                    self.nodes.append(_cast(other, typed, element_type))
         return self.names[name, element_type]
+
+    def _dequantise_in_fp32(self, node: NodeProto, output: str) -> NodeProto:
+        copy = NodeProto()
+        copy.CopyFrom(node)
+        copy.name += _SUFFIX[_FLOAT]
+        copy.input[1] = self._name(node.input[1], _FLOAT)
+        copy.output[0] = output
+        return copy
+
+    def _numbers(self, name: str, element_type: int) -> NDArray[np.float32] | NDArray[np.float16]:
+        """Return the values of a constant in a type; a scale that is read in both is FP16's in both."""
+        numbers: NDArray[np.float32] = numpy_helper.to_array(self.constants[name])
+        if name in self.scales and (name, _HALF) in self.names:
+            numbers = _as_half(np.maximum(numbers, SMALLEST_SCALE)).astype(np.float32)
+        return _as_half(numbers) if element_type == _HALF else numbers
 
 
 def _is_fp32_by_onnx(node: NodeProto, position: int, opset: int) -> bool:

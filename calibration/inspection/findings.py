@@ -121,9 +121,10 @@ ALSO_FLOAT = Kind(
 DEPTHWISE = Kind(
     "depthwise convolution in INT8",
     False,
-    "It is bound by memory, not arithmetic, so INT8 wins little. TensorRT does not fuse the activation after it, and "
-    "users of TensorRT 8.6 report builds that find no kernel for it.",
-    "If the build fails or is slower than FP16, take these layers off the recipe.",
+    "It is bound by memory, not arithmetic, so INT8 wins little, and TensorRT may have no kernel. Its issue 3385 "
+    "reports no implementation for DQ, depthwise, SiLU, Q on AGX Orin with TensorRT 8.5.2, where ReLU in place of SiLU "
+    "builds; issue 4060 reports none for another network with 8.6.",
+    "Take these layers off the recipe, unless the build succeeds and the engine is faster than with them in FP16.",
 )
 # IConvolutionLayer::setNbGroups, in NvInfer.h of TensorRT 5 to 10.
 ODD_GROUPS = Kind(

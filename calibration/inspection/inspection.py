@@ -17,6 +17,9 @@ from export.operators import register_schemas, strip_functions
 from runtime.bundle import ONNX_METADATA_KEY, ModelInfo
 from runtime.errors import UserError
 
+# What reading a graph raises in which each node is valid, but not what the nodes are together.
+_UNREADABLE = (ArithmeticError, LookupError, ValueError, TypeError, RuntimeError, onnx.shape_inference.InferenceError)
+
 
 @dataclass(frozen=True)
 class LayerPrecision:
@@ -69,17 +72,21 @@ class Inspection:
 def inspect_model(path: Path) -> Inspection:
     """Read any file of a bundle, or another ONNX file with convolutions.
 
-    Raises UserError for a file that is missing, not ONNX, or without a layer whose work can be counted.
+    Raises UserError for a file that is missing, not valid ONNX, or without a layer whose work can be counted.
     """
     model = _load(path)
-    register_schemas()
     try:
-        graph = Graph(strip_functions(model))
-    except (KeyError, IndexError, ValueError, onnx.shape_inference.InferenceError) as error:
+        return _inspect(path, model)
+    except _UNREADABLE as error:
         raise UserError(
-            f"{path}: the shapes of its layers cannot be inferred ({error}), so that their work cannot be counted. "
-            "Give a file whose tensors have four known dimensions but for the batch."
+            f"{path} cannot be inspected: shapes or types in it are unknown, or contradict each other "
+            f"({type(error).__name__}: {_on_one_line(error)}). Give a file that ONNX Runtime or TensorRT loads and "
+            "that notes the shapes of its tensors."
         ) from error
+
+
+def _inspect(path: Path, model: ModelProto) -> Inspection:
+    graph = Graph(strip_functions(model))
     if not graph.layers:
         raise UserError(
             f"{path} has no convolution, so there is nothing to inspect. Give a network, such as NAME.int8.onnx."
@@ -108,9 +115,9 @@ def inspect_model(path: Path) -> Inspection:
 
 
 def _load(path: Path) -> ModelProto:
-    """Read a file. Raises UserError where it is none, or none of ONNX."""
+    """Read a file with its weights. Raises UserError where it is none, or not valid ONNX."""
     try:
-        model = onnx.load(path, format="protobuf")
+        model = onnx.load(path, format="protobuf", load_external_data=False)
     except FileNotFoundError:
         raise UserError(f"{path} does not exist. Give an ONNX file, such as BUNDLE/NAME.int8.onnx.") from None
     except OSError as error:
@@ -120,7 +127,25 @@ def _load(path: Path) -> ModelProto:
         raise UserError(f"{path} is no ONNX file, or not a whole one. Copy or export it again.") from error
     if not model.graph.node:  # to protobuf an empty file is a model, too
         raise UserError(f"{path} is not an ONNX file, or has an empty graph. Give one such as BUNDLE/NAME.int8.onnx.")
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except (onnx.checker.ValidationError, OSError, ValueError) as error:
+        raise UserError(
+            f"{path} has weights in a file of their own, which cannot be read: {_on_one_line(error)}. "
+            "Copy that file along, to where the ONNX file names it."
+        ) from error
+    register_schemas()
+    try:
+        onnx.checker.check_model(model)
+    except (onnx.checker.ValidationError, ValueError) as error:  # ValueError: more than 2 GiB
+        raise UserError(
+            f"{path} is not valid ONNX: {_on_one_line(error)}. Export it again, or ask those who made it."
+        ) from error
     return model
+
+
+def _on_one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def _info(model: ModelProto) -> ModelInfo | None:

@@ -35,7 +35,7 @@ def train(variant, folder):
         val_split="val",
         augmentation=({"crop": SIZE}, {"flip": 0.5}),
         batch_size=8,
-        images_per_epoch=1000,
+        images_per_epoch=720,
         epochs=2,
         learning_rate=1e-2,
         power=0.9,

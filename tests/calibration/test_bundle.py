@@ -1,5 +1,6 @@
 """Bundles in every precision, made from trained networks."""
 
+import json
 import shutil
 
 import cv2
@@ -60,7 +61,7 @@ def test_a_bundle_holds_every_precision_and_what_it_was_made_by(street_bundle):
         node for node in onnx.load(street_bundle.onnx("int8")).graph.node if node.op_type == "Conv"
         and node.input[1].endswith("dequantised")
     ]  # fmt: skip
-    assert len(quantised) == len(recipe.layers) > 20
+    assert len(quantised) == len(recipe.layers) > 15
 
 
 def test_the_residual_additions_are_quantised(resnet_bundle):
@@ -103,6 +104,7 @@ def test_a_change_makes_the_bundle_anew(street_checkpoint, copied, tmp_path, cha
     assert made.export is not None
     open_bundle(copied).verify()
     assert set(open_bundle(copied).precisions) == {"fp32", *precisions}
+    assert made.removed == (() if "int8" in precisions else ("int8",))
     again = export_precisions(street_checkpoint, copied, request, size=size, logits=logits)
     assert again.export is None
 
@@ -135,6 +137,30 @@ def test_a_recipe_of_another_network_is_refused(street_checkpoint, resnet_bundle
     with pytest.raises(UserError, match="one of street-resnet, but the network is street-tiny"):
         export_precisions(street_checkpoint, copied, request, size=SIZE, logits=True)
     assert contents(copied) == before
+
+
+def test_a_cache_that_was_edited_is_refused(street_checkpoint, copied, tmp_path):
+    cache = json.loads((copied / "street-tiny.calibration.json").read_text())
+    del cache["tensors"]["sub"]
+    (tmp_path / "cache.json").write_text(json.dumps(cache))
+    request = Request(("fp16",), cache=tmp_path / "cache.json")
+    with pytest.raises(UserError, match=r"changed by hand: .* differ in the tensors sub\."):
+        export_precisions(street_checkpoint, tmp_path / "bundle", request, size=SIZE, logits=True)
+
+
+def test_a_damaged_calibration_in_the_old_bundle_is_made_again(street_checkpoint, street_bundle, copied):
+    (copied / "street-tiny.calibration.json").write_text("{")
+    request = Request(PRECISIONS, data="street", count=64)
+    made = export_precisions(street_checkpoint, copied, request, size=SIZE, logits=True)
+    assert made.export is not None
+    assert onnx_files(copied) == onnx_files(street_bundle.folder)
+
+
+def test_a_recipe_without_layers_is_refused(street_checkpoint, copied, tmp_path):
+    Int8Recipe("street-tiny", "mse", ()).write(tmp_path / "recipe.json")
+    request = Request(PRECISIONS, data="street", recipe=tmp_path / "recipe.json")
+    with pytest.raises(UserError, match="names no layer"):
+        export_precisions(street_checkpoint, copied, request, size=SIZE, logits=True)
 
 
 def test_images_that_cannot_be_measured_leave_the_old_bundle(street_checkpoint, copied, tmp_path):

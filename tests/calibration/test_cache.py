@@ -76,16 +76,19 @@ def test_calibrating_measures_the_file(tmp_path):
     assert sha256_of(other)[:12] in str(raised.value)
 
 
+THRESHOLDS = {"minmax": 2.0, "percentile": 1.5, "entropy": 1.25, "mse": 1.0}
+
+
 def broken(**changes):
     """The text of the calibration with other fields; None leaves a field out."""
     fields = {"format": "hyperseg-calibration", "version": 1, **dataclasses.asdict(CALIBRATION)}
-    fields["tensors"] = {"silu": {"largest": 2.0, "mse": 1.0, "layers": []}}
+    fields["tensors"] = {"silu": {"largest": 2.0, **THRESHOLDS, "layers": []}}
     return json.dumps({name: value for name, value in (fields | changes).items() if value is not None})
 
 
 def test_the_text_that_the_broken_ones_are_made_from_is_whole(tmp_path):
     (tmp_path / "a.json").write_text(broken())
-    assert read_calibration(tmp_path / "a.json").tensors == {"silu": TensorRange(2.0, {"mse": 1.0})}
+    assert read_calibration(tmp_path / "a.json").tensors == {"silu": TensorRange(2.0, THRESHOLDS)}
 
 
 @pytest.mark.parametrize(
@@ -105,6 +108,7 @@ def test_the_text_that_the_broken_ones_are_made_from_is_whole(tmp_path):
         (broken(tensors={"x": {"largest": float("inf"), "layers": []}}), "the range of x is not one"),
         (broken(tensors={"x": {"largest": 1.0, "mse": float("inf"), "layers": []}}), "the range of x is not one"),
         (broken(tensors={"x": {"largest": 1.0, "mse": 0.0, "layers": []}}), "the range of x is not one"),
+        (broken(tensors={"x": {"largest": 1.0, "mse": 1.0, "layers": []}}), "lacks entropy, minmax, percentile"),
         (broken(tensors={"x": {"largest": "much", "layers": []}}), "could not convert string to float: 'much'"),
     ],
 )

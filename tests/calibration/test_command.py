@@ -51,6 +51,8 @@ def run(*arguments):
             ["{checkpoint}", "--precision", "int8", "--calibration-data", "street", "--int8-recipe", "gone.json"],
             "cannot read the int8 recipe gone.json",
         ),
+        (["{checkpoint}", "--calibration-data", "street"], "fp32 needs no calibration"),
+        (["{checkpoint}", "--precision", "fp16", "--int8-recipe", "gone.json"], "has no effect without int8"),
         (["{checkpoint}", "--out", "{checkpoint}", "--size", SIZE], "is a file"),
         (["{checkpoint}", "--out", "/proc/nowhere/bundle", "--size", SIZE], "cannot write"),
     ],
@@ -94,15 +96,21 @@ def test_the_command_says_what_it_made(checkpoint, tmp_path):
     assert "nothing was done" in again.stdout
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_export_leaves_nothing(checkpoint, tmp_path, signum):
+@pytest.mark.parametrize(
+    ("signum", "arguments", "reached"),
+    [
+        (signal.SIGTERM, [], ".*.part"),
+        (signal.SIGINT, ["--precision", "int8", "--calibration-data", "street"], ".*.part/model.pt2"),  # measuring
+    ],
+)
+def test_an_interrupted_export_leaves_nothing(checkpoint, tmp_path, signum, arguments, reached):
     out = tmp_path / "bundles" / "street-tiny"
     process = subprocess.Popen(
-        [sys.executable, "-m", "calibration", "export", str(checkpoint), "--out", str(out), "--size", SIZE],
+        [sys.executable, "-m", "calibration", "export", str(checkpoint), "--out", str(out), "--size", SIZE, *arguments],
         stderr=subprocess.PIPE,
         text=True,
     )
-    while not list(tmp_path.glob("bundles/.*.part")):
+    while not list(tmp_path.glob(f"bundles/{reached}")):
         assert process.poll() is None, process.stderr.read()
         time.sleep(0.02)
     process.send_signal(signum)

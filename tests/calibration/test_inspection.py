@@ -1,9 +1,14 @@
+import argparse
+
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from calibration.inspection import as_text, findings, inspect_model, main
+from calibration.inspection import findings
+from calibration.inspection.command import add_arguments, main
+from calibration.inspection.inspection import inspect_model
+from calibration.inspection.text import as_text
 from calibration.layers import default_int8_layers
 from calibration.placement import place_qdq
 from export.downgrade import downgrade
@@ -87,7 +92,7 @@ class Net:
             self.nodes,
             "net",
             [helper.make_tensor_value_info("image", element, ["batch", 4, *self.size])],
-            [helper.make_tensor_value_info("out", element, None)],
+            [helper.make_tensor_value_info("out", element, [None] * 4)],
             [numpy_helper.from_array(value, name) for name, value in self.constants.items()],
         )
         path = folder / "net.onnx"
@@ -424,14 +429,25 @@ def test_the_placement_of_every_variant_has_no_faults(random_bundle, tmp_path, n
     assert inspect_model(path).faults == ()
 
 
+def run(*words):
+    """The exit code of the command."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return main(parser.parse_args([str(word) for word in words]))
+
+
 def test_the_text_names_layer_fault_and_remedy_and_fits_a_terminal(tmp_path, capsys):
-    assert main(missing_skip(Net()).save(tmp_path)) == 1
+    assert run(missing_skip(Net()).save(tmp_path)) == 1
     text = capsys.readouterr().out
     assert "FAULT  residual Add without a quantised skip (1)\n         Add node_sum (after second)\n" in text
     assert findings.MISSING_SKIP.remedy[:60] in text
     assert max(map(len, text.splitlines()[1:])) <= 120  # the first line is the path
-    assert main(Net().save(tmp_path)) == 0
+    assert run(Net().save(tmp_path)) == 0
     assert capsys.readouterr().out.endswith("no faults\n\nno notes\n")
+
+
+def test_a_note_alone_is_no_reason_for_exit_code_1(tmp_path):
+    assert run(depthwise(Net()).save(tmp_path)) == 0
 
 
 def test_the_text_says_where_a_size_is_not_fixed(tmp_path):
@@ -470,3 +486,94 @@ def test_half_a_file_a_folder_and_a_network_without_convolutions_are_refused(tmp
     net["scaled"].output[0] = "out"
     with pytest.raises(UserError, match="no convolution"):
         inspect_model(net.save(tmp_path))
+
+
+def no_scale(net):
+    del net["first_relu_q"].input[1:]
+
+
+def no_weight(net):
+    del net["head"].input[1:]
+
+
+def unknown_operator(net):
+    net["sum_relu"].op_type = "Foo"
+
+
+def reversed_order(net):
+    net.nodes.reverse()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "says"),
+    [
+        (no_scale, "not valid ONNX: .* input size 1 .* node_first_relu_q"),
+        (no_weight, "not valid ONNX: .* input size 1 .* node_head"),
+        (unknown_operator, "not valid ONNX: No Op registered for Foo"),
+        (reversed_order, "not valid ONNX: .* topologically sorted"),
+    ],
+)
+def test_what_is_not_valid_onnx_is_refused_with_the_reason(tmp_path, spoil, says):
+    net = Net()
+    spoil(net)
+    with pytest.raises(UserError, match=says):
+        inspect_model(net.save(tmp_path))
+
+
+def no_groups(net):
+    next(attribute for attribute in net["grouped"].attribute if attribute.name == "group").i = 0
+
+
+def no_shape(net):
+    net["stem_relu"].domain, net["stem_relu"].op_type = "foreign", "Swish"
+
+
+@pytest.mark.parametrize("spoil", [no_groups, no_shape])
+def test_valid_nodes_that_do_not_go_together_are_refused(tmp_path, spoil):
+    net = Net()
+    spoil(net)
+    path = net.save(tmp_path)
+    model = onnx.load(path)
+    model.opset_import.append(helper.make_opsetid("foreign", 1))
+    onnx.save(model, path)
+    onnx.checker.check_model(model)  # else the test would be one of the above
+    with pytest.raises(UserError, match="cannot be inspected: shapes or types"):
+        inspect_model(path)
+
+
+def test_a_buffer_of_the_wrong_size_is_refused_by_name(tmp_path):
+    path = Net().save(tmp_path)
+    model = onnx.load(path)
+    weight = next(constant for constant in model.graph.initializer if constant.name == "network.head.weight")
+    weight.raw_data = weight.raw_data[:-2]
+    onnx.save(model, path)
+    with pytest.raises(UserError, match=r"not valid ONNX: .*network\.head\.weight.* too small"):
+        inspect_model(path)
+
+
+def test_weights_in_a_file_of_their_own_are_read_and_missed_by_name(tmp_path):
+    path = Net().save(tmp_path)
+    onnx.save(onnx.load(path), path, save_as_external_data=True, location="weights.bin", size_threshold=0)
+    assert found(inspect_model(path)) == []
+    (tmp_path / "weights.bin").unlink()
+    with pytest.raises(UserError, match=r"weights in a file of their own.*weights\.bin"):
+        inspect_model(path)
+
+
+def test_operators_of_other_domains_are_let_be(tmp_path):
+    net = Net()
+    net["out"].domain, net["out"].op_type = "foreign", "Swish"
+    path = net.save(tmp_path)
+    model = onnx.load(path)
+    model.opset_import.append(helper.make_opsetid("foreign", 1))
+    onnx.save(model, path)
+    assert found(inspect_model(path)) == []
+
+
+def test_the_help_says_what_the_file_may_be_and_what_the_exit_codes_mean():
+    parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser)
+    text = parser.format_help()
+    assert "FILE.onnx may be any ONNX file of a bundle" in text
+    assert "exit code: 0 without faults, whatever the notes, 1 with faults, 2 for" in text
+    assert max(map(len, text.splitlines())) <= 120

@@ -102,9 +102,9 @@ def test_multiply_accumulates_by_hand():
 
 @pytest.mark.parametrize(
     ("in_channels", "out_channels", "group", "taken"),
-    [(6, 6, 1, True), (6, 6, 6, True), (32, 64, 8, False), (48, 64, 16, False)],
+    [(6, 6, 1, True), (6, 6, 6, False), (32, 64, 8, False), (48, 64, 16, False)],
 )
-def test_by_default_groups_are_left_out_but_for_depthwise(in_channels, out_channels, group, taken):
+def test_by_default_groups_are_left_out(in_channels, out_channels, group, taken):
     model = graph_of(
         [helper.make_node("Conv", ["x", "network.a.weight"], ["y"], "node_0", group=group)],
         {"x": [1, in_channels, 8, 8], "y": [1, out_channels, 8, 8]},

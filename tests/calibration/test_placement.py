@@ -314,26 +314,44 @@ def test_mistakes_are_named():
 @pytest.mark.slow
 @pytest.mark.parametrize("name", VARIANTS)
 def test_every_variant_is_quantised_where_its_modules_say(random_model, random_bundle, name):
-    bare = strip_functions(onnx.load(random_bundle(name).onnx()))
-    chosen = default_int8_layers(bare)
-    quantised = place_qdq(bare, thresholds_of(bare), chosen)
+    model, bundle = random_model(name), random_bundle(name)
+    bare = strip_functions(onnx.load(bundle.onnx()))
+    quantised = place_qdq(bare, thresholds_of(bare), default_int8_layers(bare))
     nodes = {node.name: node for node in quantised.graph.node}
     reads = quantised_reads(quantised)
 
-    # The trunk, the context head and the mappers; not the squeeze-excites and the pooled context.
     weights = {tensor for (node, index), (tensor, _) in reads.items() if nodes[node].op_type == "Conv" and index == 1}
-    assert weights == {f"network.{layer}.weight" for layer in chosen}
-    assert not [layer for layer in chosen if ".se." in layer]
+    expected = ungrouped_convolutions_of_maps(model, bundle.info)
+    assert weights == {f"network.{layer}.weight" for layer in expected}
+    assert {layer.split(".")[0] for layer in expected} == {"backbone", "context_head"}
     inputs = {node for node, index in reads if nodes[node].op_type == "Conv" and index == 0}
     assert len(inputs) == len(weights)
     blocks = [
-        module
-        for module in random_model(name).backbone.modules()
-        if isinstance(module, InvertedResidual | DepthwiseSeparableConv)
+        module for module in model.backbone.modules() if isinstance(module, InvertedResidual | DepthwiseSeparableConv)
     ]
     skips = [node for node, _ in reads if nodes[node].op_type == "Add"]
     assert len(skips) == len(set(skips)) == sum(block.has_skip for block in blocks)
     assert {nodes[node].op_type for node, _ in reads} <= {"Conv", "Add"}
+
+
+def ungrouped_convolutions_of_maps(model, info):
+    """Run the network: squeeze-excites and the pooled context make 1x1 maps; mappers and depthwise ones have groups."""
+    found = []
+
+    def note(name, output):
+        if output.shape[2:].numel() > 1:
+            found.append(name)
+
+    hooks = [
+        module.register_forward_hook(lambda _module, _inputs, output, name=name: note(name, output))
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Conv2d) and module.groups == 1
+    ]
+    with torch.inference_mode():
+        model(torch.zeros(1, 3, info.height, info.width))
+    for hook in hooks:
+        hook.remove()
+    return found
 
 
 @pytest.mark.slow

@@ -1,13 +1,14 @@
 import numpy as np
 import onnx
 import pytest
+import torch
 
 from export import bundle as bundle_module
 from export.bundle import export_bundle
 from runtime.bundle import open_bundle
 from runtime.errors import UserError
 from runtime.segmenter import Segmenter
-from training import create_model, save_model
+from training import create_model, load_model, save_model
 
 SIZE = (64, 128)
 
@@ -84,6 +85,16 @@ def test_disagreement_with_pytorch_is_an_error_and_writes_nothing(checkpoint, tm
     with pytest.raises(UserError, match="agrees with PyTorch on only 50"):
         export_bundle(checkpoint, tmp_path / "bundle", size=SIZE)
     assert not list(tmp_path.iterdir())
+
+
+def test_weights_that_are_no_numbers_are_refused(checkpoint, tmp_path):
+    model = load_model(checkpoint)
+    with torch.no_grad():
+        model.decoder.mappers[2].weight[0] = float("nan")
+    save_model(model, tmp_path / "diverged.ckpt")
+    with pytest.raises(UserError, match=r"NaN or infinity in decoder\.mappers\.2\.weight of .*diverged\.ckpt"):
+        export_bundle(tmp_path / "diverged.ckpt", tmp_path / "bundle", size=SIZE)
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_a_folder_of_other_things_is_refused(checkpoint, tmp_path):

@@ -259,20 +259,43 @@ def test_quantise_and_dequantise_have_the_type_of_their_float_side(quantised):
     assert sum(node.op_type == "Cast" for node in trt.graph.node) == ENDS.total() + len(scales)  # see downgrade
 
 
-@pytest.mark.parametrize("wide", ["conv2d_22", "relu"])
-def test_between_dequantise_and_convolution_stands_no_cast(quantised, wide):
-    """Of an output that is wide, and of an input; TensorRT would run such a convolution in floating point."""
-    half = to_half(quantised, [wide])
-    makers = {node.output[0]: node for node in half.graph.node}
-    convolution = makers["conv2d_22"]  # of relu
-    types = element_types(half.graph)
-    for name in convolution.input[:2]:
-        dequantise = makers[name]
-        quantise = makers[dequantise.input[0]]
-        assert (quantise.op_type, dequantise.op_type) == ("QuantizeLinear", "DequantizeLinear")
-        assert quantise.input[1] == dequantise.input[1]
-        assert types[quantise.input[1]] == FLOAT
-    assert_tensorrt_reads(half)
+def test_between_dequantise_and_convolution_stands_no_cast(quantised):
+    """Whichever output or input of one is wide; TensorRT would run such a convolution in floating point."""
+    before = convolutions_behind_qdq(quantised.graph)
+    inputs = {output: pairs[0][0].input[0] for output, pairs in before.items()}
+    assert len(before) > 15
+    mixed = 0
+    for wide in sorted({*inputs, *inputs.values()}):
+        half = to_half(quantised, [wide])
+        types = element_types(half.graph)
+        scales = {constant.name: numpy_helper.to_array(constant) for constant in half.graph.initializer}
+        after = convolutions_behind_qdq(half.graph)
+        readers = Counter(name for node in half.graph.node for name in node.input)
+        assert all(readers[node.output[0]] for node in half.graph.node if node.op_type == "DequantizeLinear"), wide
+        assert after.keys() == before.keys(), wide
+        for output, pairs in after.items():
+            for quantise, dequantise in pairs:
+                expected = FLOAT if wide in (output, inputs[output]) else HALF
+                assert types[dequantise.output[0]] == types[dequantise.input[1]] == expected
+                one, other = quantise.input[1], dequantise.input[1]
+                np.testing.assert_array_equal(scales[one].astype(np.float32), scales[other].astype(np.float32))
+                if types[one] != types[other]:
+                    assert readers[quantise.output[0]] == 2  # one DQ of each type
+                    mixed += 1
+        assert_tensorrt_reads(half)
+    assert mixed
+
+
+def convolutions_behind_qdq(graph):
+    """Map the output of each quantised convolution to the (Q, DQ) right before its input and before its weight."""
+    makers = {output: node for node in graph.node for output in node.output}
+    found = {}
+    for node in graph.node:
+        dequantisers = [makers.get(name) for name in node.input[:2]] if node.op_type == "Conv" else []
+        if {each and each.op_type for each in dequantisers} == {"DequantizeLinear"}:
+            found[node.output[0]] = [(makers[each.input[0]], each) for each in dequantisers]
+    assert {each.op_type for pairs in found.values() for each, _ in pairs} == {"QuantizeLinear"}
+    return found
 
 
 def model_of(text):

@@ -43,7 +43,7 @@ def compare_engine(folder: Path) -> dict[str, Any]:
     plugin = str(folder / f"plugin/tensorrt{major}/libhyperseg_plugins.so")
     python = sys.executable
     _run("scripts/build_plugin.sh", "--arch", capability, "--out", str(folder / "plugin"), *_declarations(major))
-    _run(python, "-m", "export", str(checkpoint), "--out", str(bundle), "--logits")
+    _run(python, "-m", "calibration", "export", str(checkpoint), "--out", str(bundle), "--logits")
     _run(python, "-m", "runtime", "build", str(bundle), "--plugin", plugin)
     _run(
         *(python, "-m", "runtime.parity", str(bundle), "--backends", "tensorrt", "--precisions", "fp32"),
