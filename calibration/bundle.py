@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryFile
 
 import onnx
 
@@ -17,8 +16,8 @@ from calibration.thresholds import DEFAULT_METHOD
 from export.bundle import Export, default_bundle, export_bundle, info_of_model, save_both_forms, tool_versions
 from export.operators import strip_functions
 from runtime.bundle import MANIFEST_NAME, Bundle, ModelInfo, open_bundle
-from runtime.errors import UserError, writing
-from runtime.files import sha256_of
+from runtime.errors import UserError
+from runtime.files import refuse_unwritable, sha256_of
 from training import load_model
 from training.int8_recipe import Int8Recipe, read_int8_recipe
 
@@ -78,7 +77,7 @@ def export_precisions(
     info = info_of_model(load_model(checkpoint), size)
     out = out or default_bundle(info)
     recipe = _requested_recipe(request, info)
-    _refuse_unwritable(out)
+    refuse_unwritable(out.parent)
     source = _calibration_source(request, info)
     old = open_bundle(out) if (out / MANIFEST_NAME).is_file() else None
     before = _calibration_of(old) if old else None
@@ -131,12 +130,6 @@ def _requested_recipe(request: Request, info: ModelInfo) -> Int8Recipe | None:
     recipe = read_int8_recipe(request.recipe)
     check_recipe(recipe, info.name)
     return recipe
-
-
-def _refuse_unwritable(out: Path) -> None:
-    with writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        TemporaryFile(dir=out.parent).close()
 
 
 def _calibration_source(request: Request, info: ModelInfo) -> Calibration | CalibrationImages | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import tempfile
 from pathlib import Path
 
 from runtime.arguments import positive_int
 from runtime.bundle import open_bundle
 from runtime.data.catalogue import DATA_SETS
-from runtime.errors import UserError, writing
+from runtime.errors import UserError
+from runtime.files import refuse_unwritable
 
 _DESCRIPTION = """
 Find the largest set of layers that may run in INT8 without losing more mIoU than the budget: measures every layer
@@ -52,9 +52,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     bundle = open_bundle(arguments.bundle)
     folder = arguments.out or Path("out/search") / bundle.info.name
-    with writing(folder):  # better now than after the search
-        folder.mkdir(parents=True, exist_ok=True)
-        tempfile.TemporaryFile(dir=folder).close()
+    refuse_unwritable(folder)
     cache = calibration_path(bundle.folder, bundle.info)
     if not cache.is_file():
         raise UserError(

@@ -54,8 +54,8 @@ def search(bundle: Bundle, calibration: Calibration, request: Request) -> Search
         )
     fp32 = bundle.onnx("fp32")
     bundle.verify_file(fp32)
-    calibration.check(fp32)
     scenes = _scenes_with_truth(bundle, request)
+    calibration.check(fp32)
     scorer = Scorer(fp32, scenes, threads=request.threads)
 
     bare = without_logits(strip_functions(onnx.load(fp32)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,8 +18,8 @@ from runtime.backends.tensorrt.model_file import EXPORT_AGAIN, ModelFile, engine
 from runtime.backends.tensorrt.plugin import find_plugin, load_plugin
 from runtime.backends.tensorrt.progress import Progress, create_monitor, killed_by_ctrl_c, run_with_bar
 from runtime.backends.tensorrt.versions import Rules, import_tensorrt, rules_of
-from runtime.errors import UserError, writing
-from runtime.files import replace_file, sha256_of
+from runtime.errors import UserError
+from runtime.files import refuse_unwritable, replace_file, sha256_of
 
 TIMING_CACHE_NAME = "timing.cache"
 
@@ -69,7 +68,9 @@ def build_engine(
         raise UserError(f"{engine} is no name for an engine; give one that ends in {ENGINE_SUFFIX}.")
     timing_cache = options.timing_cache or engine.with_name(TIMING_CACHE_NAME)
     for path in (engine, timing_cache):
-        _refuse_unwritable(path)
+        if path.is_dir():
+            raise UserError(f"{path} is a folder; give the name of a file.")
+        refuse_unwritable(path.parent)
     trt = import_tensorrt()
     rules = rules_of(trt.__version__)
     gpu = current_gpu()
@@ -120,15 +121,6 @@ def build_engine(
         aside.write_bytes(plan)
         write_record(record, engine)
     return Built(engine, record, tuple(logger.take_warnings()))
-
-
-def _refuse_unwritable(path: Path) -> None:
-    """Refuse a place where nothing can be written, before the minutes that a build takes."""
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if path.is_dir():
-            raise UserError(f"{path} is a folder; give the name of a file.")
-        tempfile.TemporaryFile(dir=path.parent).close()
 
 
 def parse_network(trt: ModuleType, builder: Any, rules: Rules, file: ModelFile, logger: Logger) -> tuple[Any, Any]:
