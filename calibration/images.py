@@ -144,6 +144,9 @@ def _open(data: str, root: Path | None, info: ModelInfo) -> _Source:
         )
     if path.is_dir():
         paths = sorted(entry for entry in path.iterdir() if entry.suffix.lower() in IMAGE_SUFFIXES)
+        if not paths:
+            known = " ".join(sorted(IMAGE_SUFFIXES))
+            raise UserError(f"the folder {path} holds no image itself. Give one with files of these kinds: {known}.")
         return _pictures(f"folder {path.resolve().name}", paths)
     return _pictures(path.name, [path]) if path.suffix.lower() in IMAGE_SUFFIXES else _film(path)
 

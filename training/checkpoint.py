@@ -59,8 +59,8 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # bytes that are no checkpoint fail in the unpickler in any way there is
         raise UserError(
-            f"{path} cannot be read as a checkpoint ({_first_line(error)}). It is truncated, or no PyTorch file, or "
-            "holds more than plain weights. Copy it again, or train it with `python -m training fit`."
+            f"{path} cannot be read as a checkpoint ({_first_sentence(error)}). It is truncated, or no PyTorch file, "
+            "or holds more than plain weights. Copy it again, or train it with `python -m training fit`."
         ) from error
     if not isinstance(checkpoint, dict) or "hyperseg" not in checkpoint or "state_dict" not in checkpoint:
         raise UserError(
@@ -81,5 +81,6 @@ def _config(values: dict[str, Any]) -> HyperSegConfig:
     return HyperSegConfig(**(values | {"labels": LabelSet(**values["labels"])}))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split("\n")[0] or type(error).__name__
+def _first_sentence(error: Exception) -> str:
+    """Leave out what torch goes on with: the advice to load a file in a way that may run code."""
+    return str(error).strip().split("\n")[0].split(". ")[0] or type(error).__name__

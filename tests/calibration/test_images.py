@@ -161,6 +161,7 @@ def test_an_unreadable_image(folder: Path):
     ("data", "root", "count", "message"),
     [
         ("{folder}", None, 7, "at least 8 images.*but 7 are asked for"),
+        ("{empty}", None, 8, "empty holds no image itself. Give one with files of these kinds: .bmp"),
         ("{few}", None, 8, "at least 8 images.*but folder few has 1"),
         ("{few}/00.png", None, 8, "at least 8 images.*but 00.png has 1"),
         ("{few}/notes.txt", None, 8, "is not a video that OpenCV can read"),
@@ -172,11 +173,12 @@ def test_an_unreadable_image(folder: Path):
     ],
 )
 def test_bad_input(folder: Path, data: str, root: str | None, count: int, message: str):
-    few = folder.with_name("few")
+    few, empty = folder.with_name("few"), folder.with_name("empty")
+    empty.mkdir()
     save(few / "00.png", noise(0))
     (few / "notes.txt").write_text("not a film")
     with pytest.raises(UserError, match=message):
-        choose_images(data.format(folder=folder, few=few), root and Path(root), INFO, count=count)
+        choose_images(data.format(folder=folder, few=few, empty=empty), root and Path(root), INFO, count=count)
 
 
 def test_a_network_too_small_for_the_street():
