@@ -63,11 +63,18 @@ def _fields(pointers: str, integers: str) -> list[tuple[str, type]]:
     return [(name, ctypes.c_void_p) for name in pointers.split()] + [(name, ctypes.c_int) for name in integers.split()]
 
 
+class Map(ctypes.Structure):
+    _fields_ = [("skip", ctypes.c_void_p), ("previous", ctypes.c_void_p)] + [
+        (name, ctypes.c_int) for name in ("skip_channels", "previous_channels", "positions")
+    ]
+
+
 class DpwConvParams(ctypes.Structure):
     _fields_ = [
         ("type", ctypes.c_int),
+        ("x", Map),
         *_fields(
-            "x weight bias y",
+            "weight bias y",
             "batch in_channels out_channels height width weight_channels grid_height grid_width kernel_height "
             "kernel_width group weight_offset pad_mode activation",
         ),
@@ -77,8 +84,9 @@ class DpwConvParams(ctypes.Structure):
 class DpwInvertedResidualParams(ctypes.Structure):
     _fields_ = [
         ("type", ctypes.c_int),
+        ("x", Map),
         *_fields(
-            "x weight bias1 bias2 bias3 y",
+            "weight bias1 bias2 bias3 y",
             "batch in_channels hidden_channels out_channels height width weight_channels grid_height grid_width "
             "kernel_height kernel_width weight_offset pad_mode activation",
         ),
@@ -115,8 +123,9 @@ class Kernels:
         params.kernel_height, params.kernel_width = attributes.pop("kernel_shape")
         params.pad_mode = ["reflect", "constant"].index(attributes.pop("pad_mode"))
         params.activation = ["none", "relu", "relu6"].index(attributes.pop("activation"))
-        pointers = ["x", "weight", *(["bias"] if operator == "dpwconv" else ["bias1", "bias2", "bias3"]), "y"]
-        for name, array in zip(pointers, (x, weight, *biases, y), strict=True):
+        params.x = Map(x.ctypes.data, None, x.shape[1], 0, 0)
+        pointers = ["weight", *(["bias"] if operator == "dpwconv" else ["bias1", "bias2", "bias3"]), "y"]
+        for name, array in zip(pointers, (weight, *biases, y), strict=True):
             setattr(params, name, None if array is None else array.ctypes.data)
         for name, value in attributes.items():
             assert hasattr(params, name), name

@@ -62,8 +62,16 @@ def _nvcc(out: Path, arch: str, *arguments: str) -> None:
         raise BuildError(f"nvcc did not build {out.name}: {(result.stderr or result.stdout)[-2000:]}")
 
 
+class Map(ctypes.Structure):
+    """hyperseg::Map."""
+
+    _fields_ = [("skip", c_void_p), ("previous", c_void_p)] + [
+        (name, c_int32) for name in ("skip_channels", "previous_channels", "positions")
+    ]
+
+
 def _fields(pointers: str, sizes: str) -> list[tuple[str, Any]]:
-    return [("type", c_int32), *((name, c_void_p) for name in pointers.split())] + [
+    return [("type", c_int32), ("x", Map), *((name, c_void_p) for name in pointers.split())] + [
         (name, c_int32) for name in sizes.split()
     ]
 
@@ -72,7 +80,7 @@ class DpwConvParams(ctypes.Structure):
     """hyperseg::DpwConvParams."""
 
     _fields_ = _fields(
-        "x weight bias y",
+        "weight bias y",
         "batch in_channels out_channels height width weight_channels grid_height grid_width "
         "kernel_height kernel_width group weight_offset pad_mode activation",
     )
@@ -83,7 +91,7 @@ class DpwInvertedResidualParams(ctypes.Structure):
 
     _fields_ = [
         *_fields(
-            "x weight bias1 bias2 bias3 y",
+            "weight bias1 bias2 bias3 y",
             "batch in_channels hidden_channels out_channels height width weight_channels grid_height grid_width "
             "kernel_height kernel_width weight_offset pad_mode activation",
         ),
@@ -129,7 +137,8 @@ class KernelLibrary:
         y = _output(x, weight, [bias], [out_channels], out)
         params = DpwConvParams(
             type=TYPES.index(x.dtype),
-            **_pointers(x=x, weight=weight, bias=bias, y=y),
+            x=Map(x.data_ptr(), None, x.shape[1], 0, 0),
+            **_pointers(weight=weight, bias=bias, y=y),
             **_sizes(x, weight, kernel_shape, weight_offset, pad_mode, activation),
             out_channels=out_channels,
             group=group,
@@ -158,7 +167,8 @@ class KernelLibrary:
         y = _output(x, weight, [bias1, bias2, bias3], [hidden_channels, hidden_channels, out_channels], out)
         params = DpwInvertedResidualParams(
             type=TYPES.index(x.dtype),
-            **_pointers(x=x, weight=weight, bias1=bias1, bias2=bias2, bias3=bias3, y=y),
+            x=Map(x.data_ptr(), None, x.shape[1], 0, 0),
+            **_pointers(weight=weight, bias1=bias1, bias2=bias2, bias3=bias3, y=y),
             **_sizes(x, weight, kernel_shape, weight_offset, pad_mode, activation),
             hidden_channels=hidden_channels,
             out_channels=out_channels,

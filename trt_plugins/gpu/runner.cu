@@ -79,17 +79,49 @@ cudaError_t launch(Case const& c, void const* x, void const* weight, void const*
     auto const padMode = static_cast<hyperseg::PadMode>(c.padMode);
     auto const activation = static_cast<hyperseg::Activation>(c.activation);
     if (c.op == 0) {
-        hyperseg::DpwConvParams const params{
-            type,     x,       weight,     bias3,        y,           c.batch,        c.in,          c.out,
-            c.height, c.width, c.channels, c.gridHeight, c.gridWidth, c.kernelHeight, c.kernelWidth, c.group,
-            c.offset, padMode, activation};
+        hyperseg::DpwConvParams const params{type,
+                                             {x, nullptr, c.in, 0, 0},
+                                             weight,
+                                             bias3,
+                                             y,
+                                             c.batch,
+                                             c.in,
+                                             c.out,
+                                             c.height,
+                                             c.width,
+                                             c.channels,
+                                             c.gridHeight,
+                                             c.gridWidth,
+                                             c.kernelHeight,
+                                             c.kernelWidth,
+                                             c.group,
+                                             c.offset,
+                                             padMode,
+                                             activation};
         return static_cast<cudaError_t>(dpwconv(&params, nullptr));
     }
-    hyperseg::DpwInvertedResidualParams const params{
-        type,     x,          weight,       bias1,          bias2,          bias3,
-        y,        c.batch,    c.in,         c.hidden,       c.out,          c.height,
-        c.width,  c.channels, c.gridHeight, c.gridWidth,    c.kernelHeight, c.kernelWidth,
-        c.offset, padMode,    activation,   c.residual != 0};
+    hyperseg::DpwInvertedResidualParams const params{type,
+                                                     {x, nullptr, c.in, 0, 0},
+                                                     weight,
+                                                     bias1,
+                                                     bias2,
+                                                     bias3,
+                                                     y,
+                                                     c.batch,
+                                                     c.in,
+                                                     c.hidden,
+                                                     c.out,
+                                                     c.height,
+                                                     c.width,
+                                                     c.channels,
+                                                     c.gridHeight,
+                                                     c.gridWidth,
+                                                     c.kernelHeight,
+                                                     c.kernelWidth,
+                                                     c.offset,
+                                                     padMode,
+                                                     activation,
+                                                     c.residual != 0};
     return static_cast<cudaError_t>(dpw_inverted_residual(&params, nullptr));
 }
 

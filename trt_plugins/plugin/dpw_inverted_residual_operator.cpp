@@ -48,7 +48,7 @@ class DpwInvertedResidualOperator : public Operator {
         auto const size = [&](Input input, int32_t axis) { return static_cast<int32_t>(inputs[input].dims[axis]); };
         DpwInvertedResidualParams params{};
         params.type = type;
-        params.x = data[kX];
+        params.x = {data[kX], nullptr, size(kX, 1), 0, 0};
         params.weight = data[kWeight];
         params.bias1 = data[kBias1];
         params.bias2 = data[kBias2];

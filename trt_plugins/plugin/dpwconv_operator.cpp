@@ -43,7 +43,7 @@ class DpwConvOperator : public Operator {
         auto const size = [&](Input input, int32_t axis) { return static_cast<int32_t>(inputs[input].dims[axis]); };
         DpwConvParams params{};
         params.type = type;
-        params.x = data[kX];
+        params.x = {data[kX], nullptr, size(kX, 1), 0, 0};
         params.weight = data[kWeight];
         params.bias = data[kBias];
         params.y = y;

@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kThreads, 4) pixelAThread(DpwInvertedResidualP
     int const patch = row / (p.height / p.gridHeight) * p.gridWidth + column / (p.width / p.gridWidth);
     int const firstOutput = blockIdx.y * kOutputs;
     int64_t const patches = int64_t{p.gridHeight} * p.gridWidth, taps = int64_t{p.kernelHeight} * p.kernelWidth;
-    T const* x = static_cast<T const*>(p.x) + int64_t{n} * p.inChannels * plane;
+    T const* x = static_cast<T const*>(p.x.skip) + int64_t{n} * p.inChannels * plane;
     T const* expand =
         static_cast<T const*>(p.weight) + patch + (int64_t{n} * p.weightChannels + p.weightOffset) * patches;
     T const* depthwise = expand + int64_t{p.hiddenChannels} * p.inChannels * patches;

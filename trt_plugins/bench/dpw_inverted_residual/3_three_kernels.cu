@@ -44,7 +44,7 @@ __global__ void __launch_bounds__(kThreads) expandWindows(Params const params) {
     int const firstColumn = patch % p.gridWidth * params.patchWidth - p.kernelWidth / 2;
     int const window = params.windowHeight * params.windowWidth;
     int64_t const plane = int64_t{p.height} * p.width;
-    T const* x = static_cast<T const*>(p.x) + int64_t{index / patches} * p.inChannels * plane;
+    T const* x = static_cast<T const*>(p.x.skip) + int64_t{index / patches} * p.inChannels * plane;
     T const* expand = thetaOf<T>(p, int64_t{h} * p.inChannels);
     T* hidden = static_cast<T*>(params.hidden) + hiddenChannel(params, h) * window;
     for (int i = threadIdx.x; i < window; i += kThreads) {
@@ -85,7 +85,7 @@ __global__ void __launch_bounds__(kThreads) projectPatches(Params const params) 
     int64_t const start = int64_t{p.hiddenChannels} * (p.inChannels + int64_t{p.kernelHeight} * p.kernelWidth + o);
     T const* project = thetaOf<T>(p, start);
     T const* filtered = static_cast<T const*>(params.filtered) + hiddenChannel(params, 0) * pixels;
-    T const* x = static_cast<T const*>(p.x) + (int64_t{n} * p.inChannels + o) * plane;
+    T const* x = static_cast<T const*>(p.x.skip) + (int64_t{n} * p.inChannels + o) * plane;
     T* y = static_cast<T*>(p.y) + (int64_t{n} * p.outChannels + o) * plane;
     for (int i = threadIdx.x; i < pixels; i += kThreads) {
         int const row = patch / p.gridWidth * params.patchHeight + i / params.patchWidth;

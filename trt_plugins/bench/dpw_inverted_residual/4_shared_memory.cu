@@ -45,7 +45,7 @@ __global__ void __launch_bounds__(kMaxTileSide* kMaxTileSide) sharedMemory(Param
     int const firstOutput = blockIdx.y * kOutputs;
 
     int64_t const plane = int64_t{p.height} * p.width, taps = int64_t{p.kernelHeight} * p.kernelWidth;
-    T const* x = static_cast<T const*>(p.x) + int64_t{n} * p.inChannels * plane;
+    T const* x = static_cast<T const*>(p.x.skip) + int64_t{n} * p.inChannels * plane;
     T const* expand =
         static_cast<T const*>(p.weight) + patch + (int64_t{n} * p.weightChannels + p.weightOffset) * patches;
     T const* depthwise = expand + int64_t{p.hiddenChannels} * p.inChannels * patches;

@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(kThreads, 4) dpwInvertedResidualDirect(DpwInve
     T const* bias3 = static_cast<T const*>(p.bias3);
 
     for (int64_t n = 0; n < p.batch; ++n) {
-        T const* x = static_cast<T const*>(p.x) + n * p.inChannels * plane;
+        T const* x = static_cast<T const*>(p.x.skip) + n * p.inChannels * plane;
         T const* expand = static_cast<T const*>(p.weight) + patch + (n * p.weightChannels + p.weightOffset) * patches;
         T const* depthwise = expand + int64_t{p.hiddenChannels} * p.inChannels * patches;
         T const* project = depthwise + p.hiddenChannels * taps * patches;

@@ -11,7 +11,7 @@ namespace hyperseg {
 namespace {
 
 bool valid(DpwInvertedResidualParams const& p) {
-    if (!p.x || !p.weight || !p.bias1 || !p.bias2 || !p.bias3 || !p.y || p.hiddenChannels < 1) return false;
+    if (!p.x.skip || p.x.channels() != p.inChannels || !p.weight || !p.bias1 || !p.bias2 || !p.bias3 || !p.y || p.hiddenChannels < 1) return false;
     if (p.residual && p.inChannels != p.outChannels) return false;
     int64_t const expand = boundedProduct(p.hiddenChannels, p.inChannels);
     int64_t const depthwise = boundedProduct(p.hiddenChannels, p.kernelHeight, p.kernelWidth);

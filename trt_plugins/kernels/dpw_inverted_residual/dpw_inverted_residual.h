@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "../map.h"
 #include "../types.h"
 
 namespace hyperseg {
@@ -14,7 +15,7 @@ namespace hyperseg {
 // 2^31 - 2^16; the tensors themselves may be larger.
 struct DpwInvertedResidualParams {
     Type type;
-    void const* x;       // [batch, inChannels, height, width]
+    Map x;               // [batch, inChannels, height, width]
     void const* weight;  // [batch, weightChannels, gridHeight, gridWidth]; K = weightChannels
     void const* bias1;   // [hiddenChannels]; none of the three may be nullptr
     void const* bias2;   // [hiddenChannels]

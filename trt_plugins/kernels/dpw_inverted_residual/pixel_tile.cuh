@@ -62,7 +62,7 @@ __global__ void __launch_bounds__(kMaxThreads, 2) dpwInvertedResidualPixelTile(P
     bool const active = inTile && tileRow + row < patchHeight && tileColumn + column < patchWidth;
 
     int64_t const plane = int64_t{p.height} * p.width;
-    T const* x = static_cast<T const*>(p.x) + int64_t{n} * p.inChannels * plane;
+    T const* x = static_cast<T const*>(p.x.skip) + int64_t{n} * p.inChannels * plane;
     T const* theta =
         static_cast<T const*>(p.weight) + patch + (int64_t{n} * p.weightChannels + p.weightOffset) * patches;
     int64_t const depthwiseStart = int64_t{p.hiddenChannels} * p.inChannels;

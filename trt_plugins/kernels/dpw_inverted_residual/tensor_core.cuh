@@ -104,7 +104,7 @@ __global__ void __launch_bounds__(Tile<TILE_ROWS, TILE_COLUMNS, M_TILES, N_TILES
     int const index = static_cast<int>(blockIdx.x) / tiles * params.patchesPerBlock;
     int const n = index / patches, firstPatch = index % patches;
     int64_t const plane = int64_t{p.height} * p.width;
-    __half const* input = static_cast<__half const*>(p.x) + int64_t{n} * p.inChannels * plane;
+    __half const* input = static_cast<__half const*>(p.x.skip) + int64_t{n} * p.inChannels * plane;
     __half* y = static_cast<__half*>(p.y) + int64_t{n} * p.outChannels * plane;
 
     auto const stagePart = [&](int offset, int rows, int stride, int64_t start, Matrix part) {

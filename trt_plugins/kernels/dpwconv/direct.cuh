@@ -26,7 +26,7 @@ __global__ void __launch_bounds__(kThreads) dpwconvDirect(DpwConvParams const p)
 
     for (int64_t n = 0; n < p.batch; ++n) {
         for (int o = blockIdx.y; o < p.outChannels; o += gridDim.y) {
-            T const* x = static_cast<T const*>(p.x) + (n * p.inChannels + int64_t{o / groupOut} * groupIn) * plane;
+            T const* x = static_cast<T const*>(p.x.skip) + (n * p.inChannels + int64_t{o / groupOut} * groupIn) * plane;
             T const* weight = static_cast<T const*>(p.weight) + patch +
                               (n * p.weightChannels + p.weightOffset + o * taps * groupIn) * patches;
             float sum = p.bias ? toFloat(static_cast<T const*>(p.bias)[o]) : 0.f;

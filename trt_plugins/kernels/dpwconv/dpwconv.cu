@@ -11,7 +11,7 @@ namespace hyperseg {
 namespace {
 
 bool valid(DpwConvParams const& p) {
-    if (!p.x || !p.weight || !p.y || p.group < 1 || p.inChannels % p.group || p.outChannels % p.group) return false;
+    if (!p.x.skip || p.x.channels() != p.inChannels || !p.weight || !p.y || p.group < 1 || p.inChannels % p.group || p.outChannels % p.group) return false;
     return validMapAndWeights(p, boundedProduct(p.outChannels, p.inChannels / p.group, p.kernelHeight, p.kernelWidth));
 }
 
@@ -44,7 +44,7 @@ cudaError_t launchTyped(DpwConvParams const& p, cudaStream_t stream) {
     bool const pointwise = p.kernelHeight == 1 && p.kernelWidth == 1 && p.group == 1;
     // The fast paths put output channels in the grid's y.
     if (!pointwise || p.outChannels > kMaxGridYZ) return launchDirect<T>(p, stream);
-    bool const aligned = reinterpret_cast<uintptr_t>(p.x) % 16 == 0;
+    bool const aligned = reinterpret_cast<uintptr_t>(p.x.skip) % 16 == 0;
     if (aligned && rows == 1 && columns == 1) return launchLanePerPatch<T, 1, 1>(p, stream);
     if (aligned && rows == 2 && columns == 2) return launchLanePerPatch<T, 2, 2>(p, stream);
     if (aligned && rows == 4 && columns == 4) return launchLanePerPatch<T, 4, 4>(p, stream);

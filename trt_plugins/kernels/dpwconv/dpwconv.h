@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "../map.h"
 #include "../types.h"
 
 namespace hyperseg {
@@ -13,7 +14,7 @@ namespace hyperseg {
 // 2^31 - 2^16; the tensors themselves may be larger.
 struct DpwConvParams {
     Type type;
-    void const* x;       // [batch, inChannels, height, width]
+    Map x;               // [batch, inChannels, height, width]
     void const* weight;  // [batch, weightChannels, gridHeight, gridWidth]; K = weightChannels
     void const* bias;    // [outChannels], the same for all patches; nullptr for none
     void* y;             // [batch, outChannels, height, width]; overlaps no input

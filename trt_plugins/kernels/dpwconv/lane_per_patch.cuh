@@ -43,7 +43,7 @@ __global__ void __launch_bounds__(kThreads) dpwconvLanePerPatch(DpwConvParams co
     int const firstOutput = blockIdx.y * kOutputs;
 
     if (active) {
-        T const* x = static_cast<T const*>(p.x) + int64_t{n} * p.inChannels * plane + origin;
+        T const* x = static_cast<T const*>(p.x.skip) + int64_t{n} * p.inChannels * plane + origin;
         T const* weight[kOutputs];
         float sum[kOutputs][kPixels] = {};
 #pragma unroll

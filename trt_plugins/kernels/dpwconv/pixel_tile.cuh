@@ -33,7 +33,7 @@ __global__ void __launch_bounds__(kThreads) dpwconvPixelTile(DpwConvParams const
     int64_t const offset = int64_t{row} * p.width + column;
     int const firstOutput = blockIdx.y * kOutputs;
 
-    T const* x = static_cast<T const*>(p.x) + int64_t{n} * p.inChannels * plane + offset;
+    T const* x = static_cast<T const*>(p.x.skip) + int64_t{n} * p.inChannels * plane + offset;
     T const* weight =
         static_cast<T const*>(p.weight) + (int64_t{n} * p.weightChannels + p.weightOffset) * patches + patch;
     float sum[kOutputs] = {};
