@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds libhyperseg_plugins.so, which gives TensorRT the operators DPWConv and DPWInvertedResidual.
+# Builds libhyperseg_plugins.so, which gives TensorRT the operators of the exported files.
 set -euo pipefail
 
 usage() {

@@ -9,6 +9,7 @@
 
 #include "../../trt_plugins/kernels/dpw_inverted_residual/dpw_inverted_residual.h"
 #include "../../trt_plugins/kernels/dpwconv/dpwconv.h"
+#include "../../trt_plugins/kernels/label_head/label_head.h"
 #include "../../trt_plugins/plugin/operator.h"
 #include "field_text.h"
 #include "tensorrt_double.h"
@@ -31,6 +32,9 @@ int launches = 0;
 template <typename Params>
 void checkLaunch(Params const& p, int64_t weightSize) {
     ++launches;
+    CHECK(p.x.skip && p.x.skipChannels > 0 && p.x.channels() == p.inChannels);
+    CHECK(p.x.previous ? p.x.previousChannels > 0 && p.height % 2 == 0 && p.width % 2 == 0
+                       : p.x.previousChannels == 0 && p.x.positions == 0);
     for (int32_t size : {p.batch, p.inChannels, p.outChannels, p.height, p.width, p.gridHeight, p.gridWidth})
         CHECK(size > 0);
     CHECK(p.height % p.gridHeight == 0 && p.width % p.gridWidth == 0);
@@ -56,6 +60,13 @@ cudaError_t launchDpwInvertedResidual(DpwInvertedResidualParams const& p, cudaSt
     return cudaSuccess;
 }
 
+cudaError_t launchLabelHead(LabelHeadParams const& p, cudaStream_t) {
+    ++launches;
+    for (int32_t size : {p.batch, p.classes, p.height, p.width, p.scale}) CHECK(size > 0);
+    CHECK(p.classes <= kMaxClasses && p.scale <= kMaxScale);
+    return cudaSuccess;
+}
+
 }  // namespace hyperseg
 
 extern "C" char const* cudaGetErrorString(cudaError_t) { return "no runtime is linked"; }
@@ -76,8 +87,17 @@ int64_t anyNumber() {
     return pick<int64_t>({0, 1, 2, 3, 5, 8, 255, 256, 65536, 65537, 2147483647, -1, -2147483648LL, upTo(100)});
 }
 
+// What the operators' names say of them, in the order of operatorKinds().
+struct Form {
+    bool isInverted, isLevel, isHead;
+};
+Form formOf(std::string const& name) {
+    auto const has = [&](char const* part) { return name.find(part) != std::string::npos; };
+    return {has("Inverted"), has("Level"), has("Head")};
+}
+
 // Fields that are valid, but for every fifth collection, which is changed at random.
-Words randomFields(bool inverted) {
+Words randomFields(Form const& form) {
     auto const number = [](char const* name, std::vector<int> values) {
         return std::string(name) + "=i:" + std::to_string(pick(values));
     };
@@ -85,9 +105,11 @@ Words randomFields(bool inverted) {
     Words fields{number("out_channels", {2, 4, 6}), "kernel_shape=i:" + pick<std::string>({"1,1", "3,3", "1,5"}),
                  "pad_mode=" + text + pick<std::string>({"reflect", "constant"}),
                  "activation=" + text + pick<std::string>({"none", "relu", "relu6"})};
-    fields.push_back(inverted ? number("hidden_channels", {1, 8}) : number("group", {1, 1, 2}));
-    if (inverted) fields.push_back(number("residual", {0, 0, 1}));
-    if (oneIn(2)) fields.push_back(number("weight_offset", {0, 1, 7, 2147483647}));
+    fields.push_back(form.isInverted ? number("hidden_channels", {1, 8}) : number("group", {1, 1, 2}));
+    if (form.isLevel) fields.push_back(number("positions", {0, 1}));
+    if (form.isInverted && !form.isLevel) fields.push_back(number("residual", {0, 0, 1}));
+    if (form.isHead) fields = {number("scale", {1, 2, 3, 64})};
+    if (!form.isHead && oneIn(2)) fields.push_back(number("weight_offset", {0, 1, 7, 2147483647}));
     std::shuffle(fields.begin(), fields.end(), generator);
     for (int64_t changes = oneIn(2) ? 0 : oneIn(2) ? 1 : 3; changes > 0; --changes) {
         auto& field = fields[upTo(static_cast<int64_t>(fields.size()) - 1)];
@@ -103,19 +125,20 @@ Words randomFields(bool inverted) {
 
 using Shape = std::vector<int64_t>;
 
-std::vector<Shape> randomShapes(bool inverted) {
+std::vector<Shape> randomShapes(Form const& form) {
     int64_t const n = 1 + upTo(2), nh = 1 + upTo(3), nw = 1 + upTo(3), channels = pick<int64_t>({2, 4, 6});
     auto const bias = [] { return Shape{pick<int64_t>({1, 2, 4, 6, 8})}; };
-    std::vector<Shape> shapes{{n, channels, nh * (1 + upTo(4)), nw * (1 + upTo(4))},
-                              {n, pick<int64_t>({4, 64, 1000, 2147483647}), nh, nw},
-                              bias()};
-    if (inverted) shapes.insert(shapes.end(), {bias(), bias()});
-    if (inverted && oneIn(2)) shapes[3] = shapes[2];
+    Shape const map{n, channels, nh * (1 + upTo(4)), nw * (1 + upTo(4))};
+    std::vector<Shape> shapes{map};
+    if (form.isLevel) shapes = {{n, channels, 2 * map[2], 2 * map[3]}, map};
+    if (!form.isHead) shapes.insert(shapes.end(), {{n, pick<int64_t>({4, 64, 1000, 2147483647}), nh, nw}, bias()});
+    if (form.isInverted) shapes.insert(shapes.end(), {bias(), bias()});
+    if (form.isInverted && oneIn(2)) shapes[shapes.size() - 2] = shapes[shapes.size() - 3];
     for (int64_t changes = oneIn(3) ? upTo(3) : 0; changes > 0; --changes) {
-        Shape* const shape = pick<Shape*>({&shapes[0], &shapes[1], &shapes.back()});
+        Shape* const shape = pick<Shape*>({&shapes[0], &shapes[shapes.size() / 2], &shapes.back()});
         if (!shape->empty()) pick<std::reference_wrapper<int64_t>>({shape->front(), shape->back()}).get() = anyNumber();
         if (oneIn(8)) shape->resize(upTo(8), anyNumber());
-        if (oneIn(16) && shapes.size() > 2) shapes.pop_back();
+        if (oneIn(16) && shapes.size() > 1) shapes.pop_back();
     }
     return shapes;
 }
@@ -161,7 +184,9 @@ bool tryShapes(IPluginV3& plugin, std::vector<Shape> const& shapes) {
     if (build.getOutputDataTypes(&outputType, 1, types.data(), count) == 0) CHECK(outputType == types[0]);
     if (!fits) return false;
 
-    CHECK(output.nbDims == 4 && output.d[0] == expressions[0].d[0] && output.d[1]->getConstantValue() > 0);
+    CHECK(output.nbDims == (count == 1 ? 3 : 4) && output.d[0] == expressions[0].d[0]);
+    for (int32_t i = 1; i < output.nbDims; ++i)
+        CHECK(!output.d[i]->isConstant() || output.d[i]->getConstantValue() > 0);
     CHECK(takesAll == isOneType);
     std::vector<void const*> data(count, &build);
     void* y = oneIn(20) ? nullptr : &build;
@@ -192,18 +217,20 @@ int main(int, char** arguments) {
     setLoggerFinder(&finder);
     int32_t count = 0;
     auto* const* creators = getCreators(count);
-    int made = 0, refused = 0, fitted = 0;
+    CHECK(count == 5);
+    std::vector<int> made(count), refused(count), fitted(count), launched(count);
     for (int rounds = std::atoi(arguments[2]); rounds > 0; --rounds) {
-        bool const inverted = oneIn(2);
-        auto& creator = static_cast<IPluginCreatorV3One&>(*creators[inverted]);
-        Fields const fields(randomFields(inverted));
+        auto const kind = upTo(count - 1);
+        auto& creator = static_cast<IPluginCreatorV3One&>(*creators[kind]);
+        Form const form = formOf(creator.getPluginName());
+        Fields const fields(randomFields(form));
         finder.logger.messages.clear();
         std::unique_ptr<IPluginV3> plugin(
             creator.createPlugin("node", oneIn(50) ? nullptr : &fields.collection, TensorRTPhase::kBUILD));
         CHECK(!plugin == !finder.logger.messages.empty());
-        tryBytes(hyperseg::operatorKinds()[inverted]);
-        if (!plugin && ++refused) continue;
-        ++made;
+        tryBytes(hyperseg::operatorKinds()[kind]);
+        if (!plugin && ++refused[kind]) continue;
+        ++made[kind];
         // A copy of a copy from the stored fields says the same, and outlives the first.
         auto const stored = [](IPluginV3& p) {
             return static_cast<IPluginV3OneRuntime*>(p.getCapabilityInterface(PluginCapabilityType::kRUNTIME))
@@ -215,9 +242,13 @@ int main(int, char** arguments) {
         plugin.reset(copy->clone());
         copy.reset();
         CHECK(textOf(*stored(*plugin)) == text);
-        for (int i = 0; i < 8; ++i) fitted += tryShapes(*plugin, randomShapes(inverted));
+        int const before = launches;
+        for (int i = 0; i < 8; ++i) fitted[kind] += tryShapes(*plugin, randomShapes(form));
+        launched[kind] += launches - before;
     }
-    std::printf("made %d refused %d fitted %d launched %d\n", made, refused, fitted, launches);
-    // The figures show that the fuzz reaches both sides.
-    return made > 0 && refused > 0 && fitted > 0 && launches > 0 ? 0 : 1;
+    // The figures show that the fuzz reaches both sides of every operator.
+    for (int32_t i = 0; i < count; ++i) {
+        std::printf("made %d refused %d fitted %d launched %d\n", made[i], refused[i], fitted[i], launched[i]);
+        CHECK(made[i] > 0 && refused[i] > 0 && fitted[i] > 0 && launched[i] > 0);
+    }
 }

@@ -137,13 +137,20 @@ class Session {
         check(build().getOutputShapes(inputs.data(), static_cast<int32_t>(inputs.size()), nullptr, 0, &output, 1,
                                       builder));
         std::string text;
-        for (int32_t i = 0; i < output.nbDims; ++i) {
-            // An unknown dimension must be X's own expression, not another one that is unknown as well.
-            bool const ofX = output.d[i] == inputs[0].d[i];
-            text += (i ? "," : "") + (output.d[i]->isConstant() ? std::to_string(output.d[i]->getConstantValue())
-                                                                : std::string(ofX ? "?" : "!"));
-        }
+        for (int32_t i = 0; i < output.nbDims; ++i) text += (i ? "," : "") + nameOf(output.d[i], i, inputs[0]);
         return text;
+    }
+
+    // A known size, or whose expression it is: ? for the first input's own of this axis, ?2 for that of axis 2, and
+    // 3*?2 for a multiple. Another one that is unknown as well will not do.
+    std::string nameOf(IDimensionExpr const* dim, int32_t axis, DimsExprs const& input) {
+        if (dim->isConstant()) return std::to_string(dim->getConstantValue());
+        if (dim == input.d[axis]) return "?";
+        for (int32_t other = 0; other < input.nbDims; ++other)
+            if (dim == input.d[other]) return "?" + std::to_string(other);
+        auto const& product = static_cast<Dimension const&>(*dim);
+        return product.multiplied ? std::to_string(product.factor) + "*" + nameOf(product.multiplied, axis, input)
+                                  : "!";
     }
 
     std::string formats(Words const& words) {

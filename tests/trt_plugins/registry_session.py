@@ -44,7 +44,7 @@ class Session:
 
 
 def compile_driver(out, sources, major, *options):
-    """Compile host code; nvcc knows where CUDA's headers are."""
+    """Compile host code; nvcc knows where CUDA's headers are. Without a major version, with TensorRT's own headers."""
     command = [
         NVCC,
         "-x",
@@ -52,6 +52,6 @@ def compile_driver(out, sources, major, *options):
         "-std=c++17",
         "-O1",
         "-Xcompiler=-Wall,-Wextra,-Werror",
-        f"-DHYPERSEG_ABI_MAJOR={major}",
+        *([] if major is None else [f"-DHYPERSEG_ABI_MAJOR={major}"]),
     ]
     subprocess.run([*command, "-cudart", "none", *options, *map(str, sources), "-o", str(out)], check=True)

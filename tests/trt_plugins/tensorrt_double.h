@@ -49,10 +49,15 @@ struct Finder : ILoggerFinder {
     ILogger* findLogger() override { return &logger; }
 };
 
-// Dimensions: the size that is known, or -1. An expression is found again by its address.
+// Dimensions: the size that is known, or -1. An expression is found again by its address, a product of an unknown one
+// by that one's.
 struct Dimension : IDimensionExpr, apiv::VDimensionExpr {
-    int64_t size;
-    explicit Dimension(int64_t s) : size(s) { mImpl = this; }
+    int64_t size, factor;
+    IDimensionExpr const* multiplied;
+    explicit Dimension(int64_t s, int64_t times = 1, IDimensionExpr const* of = nullptr)
+        : size(s), factor(times), multiplied(of) {
+        mImpl = this;
+    }
     bool isConstant() const override { return size != -1; }
     int64_t getConstantValue() const override { return size; }
     bool isSizeTensor() const override { return false; }
@@ -62,8 +67,10 @@ struct Builder : IExprBuilder, apiv::VExprBuilder {
     std::deque<Dimension> dimensions;
     Builder() { mImpl = this; }
     IDimensionExpr const* constant(int64_t value) override { return &dimensions.emplace_back(value); }
-    IDimensionExpr const* operation(DimensionOperation, IDimensionExpr const&, IDimensionExpr const&) override {
-        throw std::logic_error("no operation is needed");
+    IDimensionExpr const* operation(DimensionOperation what, IDimensionExpr const& of,
+                                    IDimensionExpr const& factor) override {
+        if (what != DimensionOperation::kPROD) throw std::logic_error("no other operation is needed");
+        return &dimensions.emplace_back(-1, factor.getConstantValue(), &of);
     }
     IDimensionExpr const* declareSizeTensor(int32_t, IDimensionExpr const&, IDimensionExpr const&) override {
         throw std::logic_error("no size tensor is needed");

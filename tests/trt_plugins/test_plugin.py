@@ -24,7 +24,7 @@ HERE = Path(__file__).parent
 BUILD = ROOT / "scripts" / "build_plugin.sh"
 
 # A registry asks the library much, but runs no kernel: these need not be fast.
-QUICK_BUILD = {"CMAKE_BUILD_PARALLEL_LEVEL": "1", "NVCC_APPEND_FLAGS": "--device-debug"}
+QUICK_BUILD = {"CMAKE_BUILD_PARALLEL_LEVEL": "1", "NVCC_APPEND_FLAGS": "-Xcicc=-O1 -Xptxas=-O0"}
 
 needs_nvcc = pytest.mark.skipif(NVCC is None, reason="needs the CUDA compiler nvcc")
 needs_cmake = pytest.mark.skipif(shutil.which("cmake") is None, reason="needs cmake")
@@ -49,6 +49,16 @@ INVERTED = {
     "weight_offset": "i:0",
 }
 INVERTED_SHAPES = ["2,8,12,16", f"2,{24 * (8 + 9 + 8)},3,4", "24", "24", "8"]
+# The levels read the same number of channels: two coordinates, five of S and one of P, or only five and three.
+INVERTED_LEVEL = {**INVERTED, "positions": "i:0"}
+del INVERTED_LEVEL["residual"]
+OPERATORS = {
+    "DPWConv": (DPWCONV, DPWCONV_SHAPES, "2,16,12,16"),
+    "DPWInvertedResidual": (INVERTED, INVERTED_SHAPES, "2,8,12,16"),
+    "DPWConvLevel": ({**DPWCONV, "positions": "i:1"}, ["2,5,12,16", "2,1,6,8", *DPWCONV_SHAPES[1:]], "2,16,12,16"),
+    "DPWInvertedResidualLevel": (INVERTED_LEVEL, ["2,5,12,16", "2,3,6,8", *INVERTED_SHAPES[1:]], "2,8,12,16"),
+    "LabelHead": ({"scale": "i:3"}, ["2,19,12,16"], "2,36,48"),
+}
 
 TYPE_NAMES = {onnx.TensorProto.FLOAT: "float", onnx.TensorProto.FLOAT16: "half"}
 
@@ -149,16 +159,18 @@ def test_library_builds_against_tensorrts_own_headers(tmp_path, start_session):
     if major >= 10:
         # The session speaks the project's own declarations: both sides agree on every call's place and arguments.
         session = start_session(major, library)
-        session.create("DPWConv", DPWCONV)
-        assert session.ask("capabilities").endswith("DPWConv 1 '' outputs 1")
-        assert session.fields("recreate") == DPWCONV
-        assert session.ask("types half half half") == "half"
-        assert session.ask("shapes", *DPWCONV_SHAPES) == "2,16,12,16"
-        assert session.ask("formats 2 half:linear half:linear half:linear half:linear") == "yes"
-        for command in ("configure", "change"):
-            session.ask(command, *DPWCONV_SHAPES)
-        with pytest.raises(Refused, match="an input has no memory"):
-            session.ask("enqueue half", *DPWCONV_SHAPES)
+        for name, (attributes, inputs, output) in OPERATORS.items():
+            session.create(name, attributes)
+            assert session.ask("capabilities").endswith(f"{name} 1 '' outputs 1")
+            assert session.fields("recreate") == attributes
+            assert session.ask("types", *["half"] * len(inputs)) == "half"
+            assert session.ask("shapes", *inputs) == output
+            assert session.ask("formats 1", *["half:linear"] * (len(inputs) + 1)) == "yes"
+            for command in ("configure", "change"):
+                session.ask(command, *inputs)
+            with pytest.raises(Refused, match="an input has no memory"):
+                session.ask("enqueue half", *inputs)
+        assert session.ask("shapes ?,19,?,16") == "?,3*?2,48"
 
 
 @slow
@@ -168,13 +180,13 @@ class TestRegistry:
     """What TensorRT 10 and 11 get when they ask."""
 
     def test_a_plugin_has_all_capabilities_and_the_parsers_name(self, session):
-        for name, attributes in (("DPWConv", DPWCONV), ("DPWInvertedResidual", INVERTED)):
+        for name, (attributes, *_) in OPERATORS.items():
             session.create(name, attributes)
             assert session.ask("capabilities") == (
                 f"PLUGIN_V3ONE_CORE PLUGIN_V3ONE_BUILD PLUGIN_V3ONE_RUNTIME {name} 1 '' outputs 1"
             )
 
-    @pytest.mark.parametrize("name", ["DPWConv", "DPWInvertedResidual"])
+    @pytest.mark.parametrize("name", OPERATORS)
     def test_declared_fields_are_the_schemas_attributes(self, session, name):
         register_schemas()
         kinds = {"INT": "i:", "INTS": "i:", "STRING": "s:"}
@@ -182,7 +194,7 @@ class TestRegistry:
         assert session.fields("declared", name) == {key: kinds[entry.type.name] for key, entry in schema.items()}
 
     def test_fields_go_round(self, session):
-        for name, attributes in (("DPWConv", DPWCONV), ("DPWInvertedResidual", INVERTED)):
+        for name, (attributes, *_) in OPERATORS.items():
             session.create(name, attributes)
             assert session.fields("recreate") == attributes
             session.ask("clone")
@@ -226,14 +238,27 @@ class TestRegistry:
         with pytest.raises(Refused, match=f"DPWConv: .*{message}"):
             session.create("DPWConv", attributes)
 
-    def test_bad_fields_of_the_other_operator_are_refused(self, session):
-        for change, message in (
-            ({"residual": "i:2"}, "'residual' is 2"),
-            ({"group": "i:1"}, "no attribute 'group'"),
-            ({"hidden_channels": "i:0"}, "'hidden_channels' is 0"),
-        ):
-            with pytest.raises(Refused, match=f"DPWInvertedResidual: .*{message}"):
-                session.create("DPWInvertedResidual", {**INVERTED, **change})
+    @pytest.mark.parametrize(
+        ("name", "change", "message"),
+        [
+            ("DPWInvertedResidual", {"residual": "i:2"}, "'residual' is 2"),
+            ("DPWInvertedResidual", {"group": "i:1"}, "no attribute 'group'"),
+            ("DPWInvertedResidual", {"hidden_channels": "i:0"}, "'hidden_channels' is 0"),
+            ("DPWInvertedResidual", {"positions": "i:0"}, "no attribute 'positions'"),
+            ("DPWInvertedResidualLevel", {"residual": "i:0"}, "no attribute 'residual'"),
+            ("DPWInvertedResidualLevel", {"positions": None}, "'positions' is missing"),
+            ("DPWConvLevel", {"positions": "i:2"}, "'positions' is 2; it must be 0 to 1"),
+            ("LabelHead", {"scale": "i:0"}, "'scale' is 0; it must be 1 to 64"),
+            ("LabelHead", {"scale": "i:65"}, "'scale' is 65"),
+            ("LabelHead", {"scale": None}, "'scale' is missing"),
+        ],
+    )
+    def test_bad_fields_of_the_other_operators_are_refused(self, session, name, change, message):
+        attributes = {key: value for key, value in {**OPERATORS[name][0], **change}.items() if value is not None}
+        with pytest.raises(Refused, match=f"{name}: .*{message}"):
+            session.create(name, attributes)
+
+    def test_a_field_that_is_given_twice_is_refused(self, session):
         with pytest.raises(Refused, match="'out_channels' is given twice"):
             session.ask("create DPWInvertedResidual out_channels=i:1 out_channels=i:1")
 
@@ -244,8 +269,21 @@ class TestRegistry:
         assert session.ask("shapes", *DPWCONV_SHAPES) == "2,16,12,16"
         assert session.ask("shapes ?,?,?,? ?,?,?,? ?") == "?,16,?,?"
         session.create("DPWInvertedResidual", INVERTED)
-        assert session.ask("shapes", *INVERTED_SHAPES) == "2,8,12,16"
         assert session.ask("shapes ?,8,12,16 ?,600,3,4 24 24 8") == "?,8,12,16"
+        session.create("DPWConvLevel", OPERATORS["DPWConvLevel"][0])
+        assert session.ask("shapes ?,5,12,16 ?,1,6,8 ?,581,3,4 16") == "?,16,12,16"
+        assert session.ask("shapes ?,?,?,? ?,?,?,? ?,?,?,? ?") == "?,16,?,?"
+        for name, (attributes, inputs, output) in OPERATORS.items():
+            session.create(name, attributes)
+            assert session.ask("shapes", *inputs) == output
+
+    def test_labels_have_the_logits_batch_and_no_channels(self, session):
+        session.create("LabelHead", {"scale": "i:2"})
+        assert session.ask("types half") == "half"
+        assert session.ask("shapes ?,19,256,512") == "?,512,1024"
+        assert session.ask("shapes ?,?,?,512") == "?,2*?2,1024"
+        session.create("LabelHead", {"scale": "i:1"})
+        assert session.ask("shapes ?,21,?,512") == "?,?2,512"
 
     @pytest.mark.parametrize("types", ["float half float", "int8 int8 int8", "float float", "float float float float"])
     def test_other_types_are_refused(self, session, types):
@@ -277,6 +315,45 @@ class TestRegistry:
             with pytest.raises(Refused, match=message):
                 session.ask(command, *(shape if i == position else good for i, good in enumerate(DPWCONV_SHAPES)))
 
+    @pytest.mark.parametrize(
+        ("position", "shape", "message"),
+        [
+            (0, "2,5,13,16", r"S .2, 5, 13, 16. is not twice as high and wide as P .2, 1, 6, 8."),
+            (0, "2,5,12,15", "is not twice as high and wide"),
+            (0, "3,5,12,16", "S .* and P .* differ in their batch"),
+            (0, "5,12,16", "S has 3 dimensions instead of 4"),
+            (0, "2,0,12,16", "S .* empty or too large"),
+            (0, "2,6,12,16", "group 2 does not divide the 9 channels of X"),
+            (0, "2,2147483647,12,16", "X has more than 65536 channels per group"),
+            (1, "2,1,6", "P has 3 dimensions instead of 4"),
+            (1, "2,-3,6,8", "P .* empty or too large"),
+            (1, "2,3,6,8", r"fewer than weight_offset 5 [+] 720"),
+            (1, "2,1,12,16", "is not twice as high and wide"),
+            (2, "3,581,3,4", "differ in their batch"),
+            (2, "2,581,5,4", "X .2, 8, 12, 16. cannot be cut"),
+            (3, "15", "B .15. should be .16."),
+        ],
+    )
+    def test_maps_that_make_no_level_are_refused_everywhere(self, session, position, shape, message):
+        attributes, shapes, _ = OPERATORS["DPWConvLevel"]
+        session.create("DPWConvLevel", attributes)
+        for command in ("shapes", "configure", "change", "enqueue float"):
+            with pytest.raises(Refused, match=f"DPWConvLevel: .*{message}"):
+                session.ask(command, *(shape if i == position else good for i, good in enumerate(shapes)))
+
+    def test_logits_that_have_no_labels_are_refused_everywhere(self, session):
+        session.create("LabelHead", {"scale": "i:2"})
+        session.ask("change 1,256,1,1")
+        for shapes, message in (
+            (["1,257,4,4"], "X has 257 classes; there may be 256"),
+            (["19,4,4"], "X has 3 dimensions instead of 4"),
+            (["1,19,0,4"], "empty or too large"),
+            (["1,19,4,4", "19"], "there are 2 inputs instead of 1"),
+        ):
+            for command in ("shapes", "configure", "change"):
+                with pytest.raises(Refused, match=f"LabelHead: .*{message}"):
+                    session.ask(command, *shapes)
+
     def test_a_map_no_larger_than_the_halo_cannot_be_mirrored(self, session):
         shapes = ("1,2,2,1", "1,9999,1,1", "16")
         session.create("DPWConv", {**DPWCONV, "pad_mode": "s:constant"})
@@ -306,12 +383,14 @@ class TestRegistry:
                     tensors = [first] * position + [kind] + ["int8:hwc8"] * (3 - position)
                     assert session.ask("formats", position, *tensors) == ("yes" if kind == first else "not")
 
-    def test_enqueue_without_memory_returns_an_error(self, session):
-        session.create("DPWConv", DPWCONV)
+    @pytest.mark.parametrize("name", OPERATORS)
+    def test_enqueue_without_memory_returns_an_error(self, session, name):
+        attributes, shapes, _ = OPERATORS[name]
+        session.create(name, attributes)
         with pytest.raises(Refused, match="an input has no memory"):
-            session.ask("enqueue float", *DPWCONV_SHAPES)
+            session.ask("enqueue float", *shapes)
         with pytest.raises(Refused, match="of one type"):
-            session.ask("enqueue int8", *DPWCONV_SHAPES)
+            session.ask("enqueue int8", *shapes)
 
     def test_the_library_can_be_unloaded(self, built, start_session):
         session = start_session(*built)
@@ -333,7 +412,10 @@ def test_every_node_of_every_variant_is_accepted(session, random_bundle, name, p
     shapes |= {tensor.name: ",".join(map(str, tensor.dims)) for tensor in graph.initializer}
     types = element_types(graph)
     nodes = [node for node in graph.node if node.domain == "hyperseg"]
-    assert nodes
+    found = {node.op_type for node in nodes}
+    assert found <= set(OPERATORS)
+    assert found > {"LabelHead"}
+    assert any(name.endswith("Level") for name in found)
     for node in nodes:
         declared = session.fields("declared", node.op_type)
         attributes = {}
@@ -346,7 +428,7 @@ def test_every_node_of_every_variant_is_accepted(session, random_bundle, name, p
                     attributes[attribute.name] = "i:" + ",".join(map(str, [value] if isinstance(value, int) else value))
             assert attributes[attribute.name].startswith(declared[attribute.name])
         session.create(node.op_type, attributes)
-        assert session.fields("recreate") == {"weight_offset": "i:0", **attributes}
+        assert session.fields("recreate") == attributes  # the exporter writes all of them
         inputs = [shapes[tensor] for tensor in node.input]
         assert inputs[0].startswith("?,")  # the batch is symbolic, the rest is known
         assert inputs[0].count("?") == 1
@@ -360,14 +442,34 @@ def test_every_node_of_every_variant_is_accepted(session, random_bundle, name, p
             assert session.ask("formats", position, *(f"{tensor}:linear" for tensor in tensors)) == "yes"
 
 
+def plugin_sources(adapter):
+    names = (
+        "attributes dpw_inverted_residual_operator dpwconv_operator label_head_operator library logger operator shapes"
+    )
+    return [ROOT / "trt_plugins" / "plugin" / f"{name}.cpp" for name in (*names.split(), adapter)]
+
+
+SANITIZERS = "-Xcompiler=-fsanitize=address\\,undefined,-fno-sanitize-recover=all,-g"
+
+
 @slow
 @needs_nvcc
 def test_random_calls_crash_nothing(tmp_path):
-    names = "attributes dpw_inverted_residual_operator dpwconv_operator library logger operator shapes v3_adapter"
-    sources = [ROOT / "trt_plugins" / "plugin" / f"{name}.cpp" for name in names.split()]
-    sanitizers = "-fsanitize=address\\,undefined,-fno-sanitize-recover=all,-g"
-    compile_driver(tmp_path / "fuzz", [HERE / "fuzz_plugin.cpp", *sources], 10, f"-Xcompiler={sanitizers}")
+    compile_driver(tmp_path / "fuzz", [HERE / "fuzz_plugin.cpp", *plugin_sources("v3_adapter")], 10, SANITIZERS)
     subprocess.run([tmp_path / "fuzz", "1", "10000"], check=True)
+
+
+@needs_nvcc
+def test_plugins_of_tensorrt_8_know_their_outputs(tmp_path):
+    include = Path(os.environ.get("TENSORRT_ROOT", "/none"), "include")
+    if not (include / "NvInferRuntime.h").is_file() or "NV_TENSORRT_MAJOR 8" not in (
+        (include / "NvInferVersion.h").read_text()
+    ):
+        pytest.skip("needs the headers of TensorRT 8 in TENSORRT_ROOT")
+    sources = [HERE / "v2_plugin.cpp", *plugin_sources("v2_adapter")]
+    warnings = ["-Xcompiler=-Wno-deprecated-declarations", "-isystem", str(include)]
+    compile_driver(tmp_path / "v2_plugin", sources, None, SANITIZERS, *warnings)
+    subprocess.run([tmp_path / "v2_plugin"], check=True)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ enum class PluginFieldType : int32_t { kFLOAT32 = 1, kINT32 = 5, kCHAR = 6, kUNK
 enum class PluginCapabilityType : int32_t { kCORE = 0, kBUILD = 1, kRUNTIME = 2 };
 enum class TensorRTPhase : int32_t { kBUILD = 0, kRUNTIME = 1 };
 enum class APILanguage : int32_t { kCPP = 0 };
-enum class DimensionOperation : int32_t { kSUM = 0 };
+enum class DimensionOperation : int32_t { kSUM = 0, kPROD = 1 };
 
 struct Dims {
     static constexpr int32_t MAX_DIMS = 8;
@@ -96,6 +96,9 @@ class IExprBuilder {
 
   public:
     IDimensionExpr const* constant(int64_t value) noexcept { return mImpl->constant(value); }
+    IDimensionExpr const* operation(DimensionOperation op, IDimensionExpr const& a, IDimensionExpr const& b) noexcept {
+        return mImpl->operation(op, a, b);
+    }
 };
 
 struct DimsExprs {

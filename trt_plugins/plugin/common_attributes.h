@@ -1,4 +1,4 @@
-// The attributes that both operators have, with their ranges.
+// The attributes that the patch-wise operators share, with their ranges.
 #pragma once
 
 #include <limits>
@@ -15,6 +15,8 @@ constexpr int32_t kLargestKernel = 255;
 inline AttributeSpec channelsSpec(char const* name) { return {name, 1, 1, kMostChannels}; }
 inline AttributeSpec kernelShapeSpec() { return {"kernel_shape", 2, 1, kLargestKernel}; }
 inline AttributeSpec weightOffsetSpec() { return {"weight_offset", 1, 0, std::numeric_limits<int32_t>::max(), {}, 0}; }
+// Whether a level's map begins with its coordinates.
+inline AttributeSpec positionsSpec() { return {"positions", 1, 0, 1}; }
 
 // In the order of PadMode and Activation: the index of a text is the value of the enum.
 inline AttributeSpec padModeSpec() { return {"pad_mode", 1, 0, 0, {"reflect", "constant"}}; }

@@ -9,7 +9,7 @@
 
 namespace hyperseg {
 
-constexpr int32_t kMaxInputs = 5;
+constexpr int32_t kMaxInputs = 6;
 
 inline Shape shapeFromDims(nvinfer1::Dims const& dims) {
     Shape shape;
@@ -45,8 +45,7 @@ struct InputShapes {
     static nvinfer1::PluginTensorDesc const& tensorDesc(nvinfer1::DynamicPluginTensorDesc const& d) { return d.desc; }
 };
 
-// The output's dimensions as expressions: those of X but for the channels. A dimension that is an expression of other
-// sizes is not known yet.
+// The output's dimensions as expressions. An input's dimension that is an expression of other sizes is not known yet.
 inline Problem outputFromInputs(Operator const& op, nvinfer1::DimsExprs const* inputs, int32_t count,
                                 nvinfer1::IExprBuilder& builder, nvinfer1::DimsExprs& output) {
     std::array<Shape, kMaxInputs> shapes{};
@@ -60,8 +59,20 @@ inline Problem outputFromInputs(Operator const& op, nvinfer1::DimsExprs const* i
     if (Problem problem = op.checkShapes(shapes.data(), count)) {
         return problem;
     }
-    output = inputs[0];
-    output.d[1] = builder.constant(op.outChannels());
+    output.nbDims = 0;
+    for (auto const& [axis, factor] : op.outputDimensions()) {
+        auto const*& dim = output.d[output.nbDims++];
+        if (!axis) {
+            dim = builder.constant(factor);
+        } else if (factor == 1) {
+            dim = inputs[0].d[*axis];
+        } else if (shapes[0].dims[*axis] != kUnknown) {
+            dim = builder.constant(factor * shapes[0].dims[*axis]);
+        } else {
+            dim =
+                builder.operation(nvinfer1::DimensionOperation::kPROD, *inputs[0].d[*axis], *builder.constant(factor));
+        }
+    }
     return {};
 }
 

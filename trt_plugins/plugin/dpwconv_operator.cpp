@@ -2,59 +2,71 @@
 
 #include "../kernels/dpwconv/dpwconv.h"
 #include "common_attributes.h"
+#include "map_inputs.h"
 
 namespace hyperseg {
 
 namespace {
 
-enum Attribute { kOutChannels, kKernelShape, kGroup, kPadMode, kActivation, kWeightOffset };
-enum Input { kX, kWeight, kBias, kInputCount };
+enum Attribute { kOutChannels, kKernelShape, kGroup, kPadMode, kActivation, kWeightOffset, kPositions };
+enum Input { kWeight, kBias, kInputCount };  // after those of the map
 
 class DpwConvOperator : public Operator {
   public:
-    explicit DpwConvOperator(std::vector<AttributeValue> values) : Operator(kInputCount, std::move(values)) {}
+    DpwConvOperator(MapInputs x, std::vector<AttributeValue> values)
+        : Operator(x.count() + kInputCount, std::move(values)), x_(x) {}
 
-    int32_t outChannels() const override { return number(kOutChannels); }
+    std::vector<OutputDimension> outputDimensions() const override {
+        return {{0}, {std::nullopt, outChannels()}, {2}, {3}};
+    }
 
   protected:
     Problem checkInputs(Shape const* inputs) const override {
-        int64_t const channels = inputs[kX].dims[1];
+        if (Problem problem = x_.check(inputs)) {
+            return problem;
+        }
+        Shape const x = x_.shape(inputs);
+        Shape const* const others = inputs + x_.count();
+        int64_t const channels = x.dims[1];
         PatchRule rule{kernel(), padMode(), number(kWeightOffset), kUnknown};
-        if (inputs[kX].rank == 4 && channels > 0) {
+        if (x.rank == 4 && channels > 0) {
             if (channels % number(kGroup)) {
                 return "group " + std::to_string(number(kGroup)) + " does not divide the " + std::to_string(channels) +
                        " channels of X";
             }
-            // At most 2^31 input channels, 2^16 output channels and 2^16 taps: no overflow.
+            // At most 2^16 input channels a group, 2^16 output channels and 2^16 taps: no overflow.
             int64_t const groupChannels = channels / number(kGroup);
             if (groupChannels > kMostChannels) {
                 return "X has more than " + std::to_string(kMostChannels) + " channels per group";
             }
             rule.weightSize = outChannels() * groupChannels * rule.kernel[0] * rule.kernel[1];
         }
-        if (Problem problem = checkPatches(inputs[kX], inputs[kWeight], rule)) {
+        if (Problem problem = checkPatches(x, others[kWeight], rule)) {
             return problem;
         }
-        return checkBias("B", inputs[kBias], outChannels());
+        return checkBias("B", others[kBias], outChannels());
     }
 
     cudaError_t launch(Type type, Shape const* inputs, void const* const* data, void* y,
                        cudaStream_t stream) const override {
-        auto const size = [&](Input input, int32_t axis) { return static_cast<int32_t>(inputs[input].dims[axis]); };
+        auto const size = [](Shape const& shape, int32_t axis) { return static_cast<int32_t>(shape.dims[axis]); };
+        Shape const x = x_.shape(inputs);
+        Shape const& weight = inputs[x_.count() + kWeight];
+        void const* const* const others = data + x_.count();
         DpwConvParams params{};
         params.type = type;
-        params.x = {data[kX], nullptr, size(kX, 1), 0, 0};
-        params.weight = data[kWeight];
-        params.bias = data[kBias];
+        params.x = x_.map(inputs, data);
+        params.weight = others[kWeight];
+        params.bias = others[kBias];
         params.y = y;
-        params.batch = size(kX, 0);
-        params.inChannels = size(kX, 1);
+        params.batch = size(x, 0);
+        params.inChannels = size(x, 1);
         params.outChannels = outChannels();
-        params.height = size(kX, 2);
-        params.width = size(kX, 3);
-        params.weightChannels = size(kWeight, 1);
-        params.gridHeight = size(kWeight, 2);
-        params.gridWidth = size(kWeight, 3);
+        params.height = size(x, 2);
+        params.width = size(x, 3);
+        params.weightChannels = size(weight, 1);
+        params.gridHeight = size(weight, 2);
+        params.gridWidth = size(weight, 3);
         params.kernelHeight = kernel()[0];
         params.kernelWidth = kernel()[1];
         params.group = number(kGroup);
@@ -65,11 +77,15 @@ class DpwConvOperator : public Operator {
     }
 
   private:
+    int32_t outChannels() const { return number(kOutChannels); }
     int32_t number(Attribute attribute) const { return values()[attribute][0]; }
     std::array<int32_t, 2> kernel() const { return {values()[kKernelShape][0], values()[kKernelShape][1]}; }
     PadMode padMode() const { return static_cast<PadMode>(number(kPadMode)); }
+
+    MapInputs const x_;
 };
 
+template <bool IS_LEVEL>
 Problem make(std::vector<AttributeValue> values, std::shared_ptr<Operator const>& result) {
     if (Problem problem = checkOdd(values[kKernelShape])) {
         return problem;
@@ -79,19 +95,29 @@ Problem make(std::vector<AttributeValue> values, std::shared_ptr<Operator const>
         return "group " + std::to_string(group) + " does not divide the " + std::to_string(outChannels) +
                " output channels";
     }
-    result = std::make_shared<DpwConvOperator>(std::move(values));
+    MapInputs const x{IS_LEVEL, IS_LEVEL ? values[kPositions][0] : 0};
+    result = std::make_shared<DpwConvOperator>(x, std::move(values));
     return {};
+}
+
+// In the order of Attribute, to kWeightOffset.
+std::vector<AttributeSpec> attributes() {
+    return {channelsSpec("out_channels"),
+            kernelShapeSpec(),
+            channelsSpec("group"),
+            padModeSpec(),
+            activationSpec(),
+            weightOffsetSpec()};
 }
 
 }  // namespace
 
-OperatorKind dpwConvKind() {
-    // In the order of Attribute.
-    return {"DPWConv",
-            "1",
-            {channelsSpec("out_channels"), kernelShapeSpec(), channelsSpec("group"), padModeSpec(), activationSpec(),
-             weightOffsetSpec()},
-            make};
+OperatorKind dpwConvKind() { return {"DPWConv", "1", attributes(), make<false>}; }
+
+OperatorKind dpwConvLevelKind() {
+    OperatorKind kind{"DPWConvLevel", "1", attributes(), make<true>};
+    kind.attributes.push_back(positionsSpec());
+    return kind;
 }
 
 }  // namespace hyperseg

@@ -1,6 +1,8 @@
 // What the library exports: its creators, and the way to TensorRT's logger. TensorRT calls both when it loads the
 // library (loadLibrary, trtexec --dynamicPlugins); nothing happens before.
 
+#include <deque>
+
 #include "logger.h"
 #include "operator.h"
 #include "tensorrt.h"
@@ -30,9 +32,14 @@ EXPORTED void setLoggerFinder(nvinfer1::ILoggerFinder* finder) { hyperseg::setLo
 
 // Returns an array of nbCreators creators, which live as long as the library is loaded.
 EXPORTED CreatorInterface* const* GET_CREATORS(int32_t& nbCreators) {
-    static Creator dpwConv(hyperseg::operatorKinds()[0]);
-    static Creator dpwInvertedResidual(hyperseg::operatorKinds()[1]);
-    static CreatorInterface* const creators[] = {&dpwConv, &dpwInvertedResidual};
-    nbCreators = 2;
-    return creators;
+    static std::deque<Creator> creators;  // they must stay where they are
+    static std::vector<CreatorInterface*> const pointers = [] {
+        std::vector<CreatorInterface*> result;
+        for (hyperseg::OperatorKind const& kind : hyperseg::operatorKinds()) {
+            result.push_back(&creators.emplace_back(kind));
+        }
+        return result;
+    }();
+    nbCreators = static_cast<int32_t>(pointers.size());
+    return pointers.data();
 }

@@ -2,6 +2,7 @@
 
 #include "dpw_inverted_residual_operator.h"
 #include "dpwconv_operator.h"
+#include "label_head_operator.h"
 
 namespace hyperseg {
 
@@ -40,7 +41,8 @@ Problem Operator::enqueue(Type type, Shape const* inputs, void const* const* dat
 }
 
 std::vector<OperatorKind> const& operatorKinds() {
-    static std::vector<OperatorKind> const kinds{dpwConvKind(), dpwInvertedResidualKind()};
+    static std::vector<OperatorKind> const kinds{dpwConvKind(), dpwInvertedResidualKind(), dpwConvLevelKind(),
+                                                 dpwInvertedResidualLevelKind(), labelHeadKind()};
     return kinds;
 }
 

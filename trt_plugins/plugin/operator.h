@@ -11,6 +11,12 @@
 
 namespace hyperseg {
 
+// A dimension of an output: `factor` times the first input's dimension `axis`, or, without an axis, `factor` itself.
+struct OutputDimension {
+    std::optional<int32_t> axis;
+    int64_t factor = 1;
+};
+
 // An operator with its attributes. It does not change once it is made, so that plugins and their clones share one.
 class Operator {
   public:
@@ -20,8 +26,8 @@ class Operator {
     std::vector<AttributeValue> const& values() const { return values_; }
     int32_t inputCount() const { return inputCount_; }
 
-    // The one output Y has the shape of the first input, X, but for its channels.
-    virtual int32_t outChannels() const = 0;
+    // The one output Y, for inputs that fit.
+    virtual std::vector<OutputDimension> outputDimensions() const = 0;
 
     // Whether inputs of these shapes fit the attributes and each other.
     Problem checkShapes(Shape const* inputs, int32_t count) const;
@@ -48,7 +54,7 @@ struct OperatorKind {
     Problem (*make)(std::vector<AttributeValue> values, std::shared_ptr<Operator const>& result);
 };
 
-// Both operators, DPWConv and DPWInvertedResidual.
+// All operators: DPWConv, DPWInvertedResidual, their level forms, and LabelHead.
 std::vector<OperatorKind> const& operatorKinds();
 
 // What of a tensor decides whether a kernel can read it; type is empty for one that no kernel knows.

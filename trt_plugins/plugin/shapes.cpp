@@ -14,6 +14,10 @@ std::string textOf(Shape const& shape) {
     return text + "]";
 }
 
+bool isKnown(int64_t a, int64_t b) { return a != kUnknown && b != kUnknown; }
+
+}  // namespace
+
 // The kernels count pixels and channels of one tensor in 32 bits, and have nothing to do for an empty one.
 Problem checkDimensions(char const* name, Shape const& shape, int32_t rank) {
     if (shape.rank != rank) {
@@ -29,9 +33,23 @@ Problem checkDimensions(char const* name, Shape const& shape, int32_t rank) {
     return {};
 }
 
-bool isKnown(int64_t a, int64_t b) { return a != kUnknown && b != kUnknown; }
-
-}  // namespace
+Problem checkPrevious(Shape const& skip, Shape const& previous) {
+    if (Problem problem = checkDimensions("S", skip, 4)) {
+        return problem;
+    }
+    if (Problem problem = checkDimensions("P", previous, 4)) {
+        return problem;
+    }
+    if (isKnown(skip.dims[0], previous.dims[0]) && skip.dims[0] != previous.dims[0]) {
+        return "S " + textOf(skip) + " and P " + textOf(previous) + " differ in their batch";
+    }
+    for (int32_t axis : {2, 3}) {
+        if (isKnown(skip.dims[axis], previous.dims[axis]) && skip.dims[axis] != 2 * previous.dims[axis]) {
+            return "S " + textOf(skip) + " is not twice as high and wide as P " + textOf(previous);
+        }
+    }
+    return {};
+}
 
 Problem checkPatches(Shape const& x, Shape const& weight, PatchRule const& rule) {
     if (Problem problem = checkDimensions("X", x, 4)) {

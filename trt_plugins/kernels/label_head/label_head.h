@@ -9,14 +9,18 @@
 
 namespace hyperseg {
 
-// Both tensors are linear (row-major, contiguous), on the device, and of one type.
+constexpr int32_t kMaxClasses = 256;  // FP16 holds each label exactly, and so does the uint8 that is made of it
+constexpr int32_t kMaxScale = 64;
+
+// Both tensors are linear (row-major, contiguous), on the device, and of one type. There are at most 2^31 - 2^16
+// labels; the logits may be more.
 struct LabelHeadParams {
     Type type;
     void const* logits;  // [batch, classes, height, width]
     void* labels;        // [batch, height * scale, width * scale]: the class as a number of the tensors' type
 
-    int32_t batch, classes, height, width;  // at most 256 classes, so that FP16 holds each exactly; pixels
-    int32_t scale;                          // 1 to 64
+    int32_t batch, classes, height, width;  // classes up to kMaxClasses; pixels of the logits
+    int32_t scale;                          // 1 to kMaxScale
 };
 
 // Queues the work on the stream and returns at once: no allocation, no synchronisation, fit for graph capture. Returns
