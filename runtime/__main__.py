@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 from runtime.arguments import positive_int
 from runtime.backends.tensorrt.versions import PRECISIONS
@@ -23,9 +24,13 @@ examples:
   python -m runtime build out/quickstart/bundle
   python -m runtime build out/bundles/cityscapes-m --precision fp16 --batch 1,4
   python -m runtime build model.fp16.trt.onnx --precision fp16 --out model.fp16.engine
+  python -m runtime build out/quickstart/bundle --plugin aot
 
 An engine serves the GPU, TensorRT and plugin library that it was built with, and no other: build it on the device that
-runs it. Beside it stand its record, ENGINE.json, which says what it was built for, and the timings that make the next
+runs it. With --plugin aot it needs no library, nor does the build: NVRTC (pip install nvidia-cuda-nvrtc) compiles the
+operators' kernels for this GPU, and they become part of the engine.
+
+Beside an engine stand its record, ENGINE.json, which says what it was built for, and the timings that make the next
 build shorter. Ctrl-C stops a build and leaves what was there before.
 """
 
@@ -90,10 +95,11 @@ def _build_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--plugin",
-        type=Path,
+        type=_plugin,
         metavar="LIB",
         help="the plugin library (default: out/plugin/tensorrtMAJOR/libhyperseg_plugins.so, else the one beside MODEL, "
-        "else what the variable HYPERSEG_PLUGIN names)",
+        "else what the variable HYPERSEG_PLUGIN names); or aot: an engine that holds the operators' kernels itself and "
+        "needs no library to run, from TensorRT 10.9 on",
     )
 
 
@@ -118,6 +124,10 @@ def _build(arguments: argparse.Namespace) -> None:
         f"batch {', '.join(map(str, record.batches))}, {built.engine.stat().st_size / 1e6:.1f} MB, "
         f"for {record.gpu} and TensorRT {record.tensorrt}, built in {time.monotonic() - start_s:.0f} s"
     )
+
+
+def _plugin(text: str) -> Path | Literal["aot"]:
+    return "aot" if text == "aot" else Path(text)
 
 
 def _batches(text: str) -> tuple[int, ...]:

@@ -16,7 +16,8 @@ Segments frames with TensorRT, says how long that takes, and writes the labels.
   --save-engine ENGINE  where it goes
   --fp16, --int8        TensorRT 8.6 alone: what an fp16 or int8 FILE needs. From 10 on the file decides
   --workspace-mib N     GPU memory for intermediate results of a layer while building (default: all that the GPU has)
-  --plugin LIBRARY      the network's operators (default: libhyperseg_plugins.so beside this program)
+  --plugin LIBRARY      the network's operators (default: libhyperseg_plugins.so beside this program); none for an engine
+                        that holds them itself (python -m runtime build --plugin aot)
   --frames FRAMES       a frame, or a folder of them: .ppm (P6), or .rgb (height x width x 3 bytes), of the size that
                         the network was exported for
   --labels FOLDER       writes the class of every pixel as FOLDER/NAME_labels.pgm (P5)
@@ -29,6 +30,7 @@ namespace {
 
 constexpr char const* kSeeHelp = " See hyperseg_run --help";
 constexpr char const* kBareOnnx = ".trt.onnx";
+constexpr char const* kNoPlugin = "none";
 
 bool endsWith(std::string const& text, std::string const& end) {
     return text.size() >= end.size() && text.compare(text.size() - end.size(), end.size(), end) == 0;
@@ -57,6 +59,9 @@ void check(Arguments const& arguments, std::filesystem::path const& toRun, std::
     }
     if (arguments.onnx.empty() && (arguments.fp16 || arguments.int8 || arguments.workspaceMib)) {
         throw UserError("--fp16, --int8 and --workspace-mib are for building; --engine is built already.");
+    }
+    if (!arguments.onnx.empty() && !arguments.needsPlugin) {
+        throw UserError("--plugin none is for --engine: what builds an engine here needs the plugin library.");
     }
     if (arguments.frames.empty() && (arguments.onnx.empty() || !arguments.labels.empty() || arguments.repeat > 1)) {
         throw UserError("Give --frames, a frame or a folder of them." + std::string(kSeeHelp));
@@ -93,6 +98,7 @@ Arguments parseArguments(std::vector<std::string> const& words) {
             arguments.workspaceMib = positive(option, value());
         } else if (option == "--plugin") {
             arguments.plugin = value();
+            arguments.needsPlugin = arguments.plugin != kNoPlugin;
         } else if (option == "--frames") {
             arguments.frames = value();
         } else if (option == "--labels") {

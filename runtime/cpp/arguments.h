@@ -16,6 +16,7 @@ struct Arguments {
     bool fp16 = false;
     bool int8 = false;
     int64_t workspaceMib = 0;  // 0: all that the GPU has
+    bool needsPlugin = true;   // false: the engine holds its operators
     std::filesystem::path plugin;
     std::filesystem::path frames;
     std::filesystem::path labels;

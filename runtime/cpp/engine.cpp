@@ -86,12 +86,16 @@ Engine openEngine(void const* plan, size_t size, std::string const& name, fs::pa
     if (!runtime) {
         throw logger.failure(kCannotStart);
     }
-    loadPlugin(runtime->getPluginRegistry(), plugin, logger);
+    if (!plugin.empty()) {
+        loadPlugin(runtime->getPluginRegistry(), plugin, logger);
+    }
     std::unique_ptr<nvinfer1::ICudaEngine> engine(runtime->deserializeCudaEngine(plan, size));
     if (!engine) {
+        std::string const none = plugin.empty() ? "--plugin none is for engines that hold their operators. " : "";
         throw logger.failure("TensorRT " + tensorrtVersion() + " cannot open " + name + ".",
-                             "An engine serves the GPU and the TensorRT that built it. Build it on this device: "
-                             "hyperseg_run --onnx NAME.PRECISION.trt.onnx --save-engine " +
+                             none +
+                                 "An engine serves the GPU and the TensorRT that built it. Build it on this device: "
+                                 "hyperseg_run --onnx NAME.PRECISION.trt.onnx --save-engine " +
                                  name);
     }
     return {std::move(runtime), std::move(engine)};

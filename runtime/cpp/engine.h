@@ -24,7 +24,8 @@ struct Engine {
 std::unique_ptr<nvinfer1::IHostMemory> buildPlan(std::string const& onnx, Arguments const& arguments,
                                                  std::filesystem::path const& plugin, Logger& logger);
 
-// Opens the bytes of an engine that is called name in messages. Throws UserError.
+// Opens the bytes of an engine that is called name in messages; plugin is empty for one that holds its operators.
+// Throws UserError.
 Engine openEngine(void const* plan, size_t size, std::string const& name, std::filesystem::path const& plugin,
                   Logger& logger);
 

@@ -76,8 +76,11 @@ void run(Arguments const& arguments) {
     if (!isBuilt) {
         checkWritable(arguments.engine);
     }
-    fs::path const plugin = arguments.plugin.empty() ? defaultPlugin() : arguments.plugin;
-    checkPlugin(plugin, NV_TENSORRT_MAJOR);
+    fs::path plugin;
+    if (arguments.needsPlugin) {
+        plugin = arguments.plugin.empty() ? defaultPlugin() : arguments.plugin;
+        checkPlugin(plugin, NV_TENSORRT_MAJOR);
+    }
 
     Gpu const gpu = openGpu();
     std::printf("%s, compute capability %s, TensorRT %s\n", gpu.name.c_str(), gpu.computeCapability.c_str(),

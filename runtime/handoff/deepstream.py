@@ -55,6 +55,7 @@ def write_deepstream_config(bundle: Bundle, precision: str, out: Path, *, plugin
         with replace_file(out / name) as aside:
             aside.write_text(text, encoding="utf-8")
     model = write_model_repository(bundle, precision, out / REPOSITORY_NAME, plugin=plugin)
+    (model / PLUGIN_FOLDER).mkdir(exist_ok=True)
     with replace_file(model / PLUGIN_FOLDER / PARSER_SOURCE.name) as aside:
         shutil.copyfile(PARSER_SOURCE, aside)
     return out / APP_CONFIG_NAME
@@ -94,7 +95,7 @@ infer_config {{
       custom_parse_segmentation_func: "{PARSER_FUNCTION}"
     }}
   }}
-  # Opened before the engine is: it also loads the operators' library, which lies beside it.
+  # Opened before the engine is: it also loads the operators' library, if one lies beside it.
   custom_lib {{ path: {quoted(library)} }}
 }}
 input_control {{
@@ -167,9 +168,11 @@ def main(arguments: argparse.Namespace) -> None:
     folder = config.parent.resolve()
     print(f"DeepStream: {config}")
     print("Compile the parser of the labels where DeepStream runs, and start (docs/handoff.md):")
-    print(f"  cd {folder / REPOSITORY_NAME / bundle.info.name / PLUGIN_FOLDER}")
+    sources = folder / REPOSITORY_NAME / bundle.info.name / PLUGIN_FOLDER
+    loader = f"{LOADER_SOURCE.name} " if (sources / LOADER_SOURCE.name).is_file() else ""
+    print(f"  cd {sources}")
     print(
-        f"  g++ -O2 -shared -fPIC {PARSER_SOURCE.name} {LOADER_SOURCE.name} -o {PARSER_LIBRARY} "
+        f"  g++ -O2 -shared -fPIC {PARSER_SOURCE.name} {loader}-o {PARSER_LIBRARY} "
         "-I/opt/nvidia/deepstream/deepstream/sources/includes -I/usr/local/cuda/include -lnvinfer"
     )
     print(f"  cd {folder} && deepstream-app -c {APP_CONFIG_NAME}")

@@ -30,20 +30,21 @@ _ONNX_MAX_BATCH = 8
 
 @dataclass(frozen=True)
 class Engine:
-    """A TensorRT engine that goes into a repository, with its plugin library."""
+    """A TensorRT engine that goes into a repository, with its plugin library unless it holds its kernels itself."""
 
     path: Path
-    plugin: Path
+    plugin: Path | None
     batches: tuple[int, ...]  # optimisation profile i is for batches[i] images
 
 
 def write_model_repository(bundle: Bundle, precision: str, out: Path, *, plugin: Path | None = None) -> Path:
     """Write the model NAME into the repository ``out`` and return its folder ``out/NAME``.
 
-    With an engine BUNDLE/NAME.PRECISION.engine it is one for the TensorRT backend, and the plugin library lies in the
-    folder ``plugin``; without, it is the ONNX file for the ONNX Runtime backend. Other models in ``out``, and other
-    versions of this one, stay. Raises UserError for a precision that the bundle lacks, an engine that does not fit its
-    record or plugin library, and an ``out/NAME`` that this function did not write.
+    With an engine BUNDLE/NAME.PRECISION.engine it is one for the TensorRT backend, and the plugin library that the
+    engine needs, if any, lies in the folder ``plugin``; without, it is the ONNX file for the ONNX Runtime backend.
+    Other models in ``out``, and other versions of this one, stay. Raises UserError for a precision that the bundle
+    lacks, an engine that does not fit its record or plugin library, and an ``out/NAME`` that this function did not
+    write.
     """
     engine = find_engine(bundle, precision, plugin)
     if engine is None:
@@ -60,6 +61,7 @@ def write_model_repository(bundle: Bundle, precision: str, out: Path, *, plugin:
             shutil.copyfile(source, aside / _VERSION / "model.onnx")
         else:
             shutil.copyfile(engine.path, aside / _VERSION / "model.plan")
+        if engine is not None and engine.plugin is not None:
             (aside / PLUGIN_FOLDER).mkdir()
             shutil.copyfile(engine.plugin, aside / PLUGIN_FOLDER / "libhyperseg_plugins.so")
             shutil.copyfile(LOADER_SOURCE, aside / PLUGIN_FOLDER / LOADER_SOURCE.name)
@@ -79,11 +81,13 @@ def find_engine(bundle: Bundle, precision: str, plugin: Path | None) -> Engine |
     if not path.is_file():
         return None
     record = read_record(path)
-    library = find_plugin(rules_of(record.tensorrt).major, plugin, bundle.folder)
+    library = None
+    if record.plugin == "library":
+        library = find_plugin(rules_of(record.tensorrt).major, plugin, bundle.folder)
     remedy = f"Build it again: {rebuild_command(record, path)}"
     if sha256_of(path) != record.engine_sha256:
         raise UserError(f"{path} is not the file that was built: it was copied only in part, or changed. {remedy}")
-    if sha256_of(library) != record.plugin_sha256:
+    if library is not None and sha256_of(library) != record.plugin_sha256:
         raise UserError(f"{path} was built with another plugin library than {library}. {remedy}")
     return Engine(path, library, record.batches)
 
@@ -171,20 +175,21 @@ def main(arguments: argparse.Namespace) -> None:
     folder = write_model_repository(bundle, arguments.precision, arguments.out, plugin=arguments.plugin)
     print(f"Triton model: {folder}")
     plugin_folder = folder.resolve() / PLUGIN_FOLDER
+    start = f"  tritonserver --model-repository={arguments.out.resolve()}"
     if plugin_folder.is_dir():
         print("Compile the loader of the plugin library where Triton runs, and start Triton with it (docs/handoff.md):")
         print(f"  cd {plugin_folder}")
         print(
             f"  g++ -O2 -shared -fPIC {LOADER_SOURCE.name} -o libload_hyperseg.so -I/usr/local/cuda/include -lnvinfer"
         )
-        print(
-            f"  tritonserver --model-repository={arguments.out.resolve()} "
-            f"--backend-config=tensorrt,plugins={plugin_folder}/libload_hyperseg.so"
-        )
+        print(f"{start} --backend-config=tensorrt,plugins={plugin_folder}/libload_hyperseg.so")
+    elif (folder / _VERSION / "model.plan").is_file():
+        print("The engine holds the operators' kernels; start Triton on it:")
+        print(start)
     else:
         print(
             f"There is no engine {bundle.info.name}.{arguments.precision}.engine in the bundle, so it is the ONNX file "
             f"for Triton's ONNX Runtime backend. For TensorRT: python -m runtime build {arguments.bundle} "
             f"--precision {arguments.precision}, then this command again."
         )
-        print(f"  tritonserver --model-repository={arguments.out.resolve()}")
+        print(start)

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import os
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
+from runtime.backends.tensorrt import aot
 from runtime.backends.tensorrt.engine_file import ENGINE_SUFFIX, EngineRecord, write_record
 from runtime.backends.tensorrt.gpu import current_gpu
 from runtime.backends.tensorrt.logger import Logger, failure, likely_cause, logger_of, make
 from runtime.backends.tensorrt.model_file import EXPORT_AGAIN, ModelFile, engine_beside, read_model
 from runtime.backends.tensorrt.plugin import find_plugin, load_plugin
 from runtime.backends.tensorrt.progress import Progress, create_monitor, killed_by_ctrl_c, run_with_bar
-from runtime.backends.tensorrt.versions import Rules, import_tensorrt, rules_of
+from runtime.backends.tensorrt.versions import Rules, check_aot_plugins, import_tensorrt, rules_of
 from runtime.errors import UserError
 from runtime.files import refuse_unwritable, replace_file, sha256_of
 
 TIMING_CACHE_NAME = "timing.cache"
 
 _INPUT = "image"
+_OPERATOR = r"\b(DPW\w+|LabelHead): "  # how our operators begin what they say; the parser knows only that they refused
 
 
 @dataclass(frozen=True)
@@ -31,14 +35,15 @@ class BuildOptions:
     """How to build. Every batch gets an optimisation profile, and with it kernels, for exactly that many images.
 
     One profile for a range of batches would be chosen for one of them and slower for the others; a program feeds one or
-    two sizes that it knows. ``workspace_mib`` None leaves TensorRT all memory of the GPU for trying kernels.
+    two sizes that it knows. ``workspace_mib`` None leaves TensorRT all memory of the GPU for trying kernels. ``plugin``
+    "aot" makes an engine that holds the operators' kernels itself and needs no library, from TensorRT 10.9 on.
     """
 
     precision: str = "fp32"
     batches: tuple[int, ...] = (1,)
     workspace_mib: int | None = None
     timing_cache: Path | None = None  # None: timing.cache beside the engine
-    plugin: Path | None = None  # None looks for it
+    plugin: Path | Literal["aot"] | None = None  # None looks for the library
 
 
 @dataclass(frozen=True)
@@ -73,8 +78,12 @@ def build_engine(
         refuse_unwritable(path.parent)
     trt = import_tensorrt()
     rules = rules_of(trt.__version__)
+    if options.plugin == "aot":
+        check_aot_plugins(trt.__version__)
     gpu = current_gpu()
-    library = find_plugin(rules.major, options.plugin, engine.parent, file.path.parent)
+    library = None
+    if options.plugin != "aot":
+        library = find_plugin(rules.major, options.plugin, engine.parent, file.path.parent)
     if file.stripped and not rules.reads_portable_files:
         raise UserError(
             f"TensorRT {trt.__version__} would misread {file.path}, written in a newer ONNX opset than it knows. Give "
@@ -86,12 +95,16 @@ def build_engine(
     logger = logger_of(trt)
     logger.take_errors(), logger.take_warnings()  # of earlier calls
     builder = make(trt.Builder, logger)
-    load_plugin(trt, library)
+    if library is None:
+        file = dataclasses.replace(file, content=aot.prepare(trt, gpu.compute_capability, file.content))
+    else:
+        load_plugin(trt, library)
     network, _ = parse_network(trt, builder, rules, file, logger)
     config = builder.create_builder_config()
     for flag in rules.builder_flags(options.precision):
         config.set_flag(getattr(trt.BuilderFlag, flag))
     config.clear_flag(trt.BuilderFlag.TF32)  # on by default: FP32 with 10 bits of mantissa instead of 23
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that a profile can name the nodes of a layer
     for feature in rules.preview_features:
         config.set_preview_feature(getattr(trt.PreviewFeature, feature), True)
     if options.workspace_mib is not None:
@@ -111,7 +124,8 @@ def build_engine(
         tensorrt=trt.__version__,
         gpu=gpu.name,
         compute_capability=gpu.compute_capability,
-        plugin_sha256=sha256_of(library),
+        plugin="aot" if library is None else "library",
+        plugin_sha256="" if library is None else sha256_of(library),
         onnx=os.path.relpath(file.path, engine.parent),
         onnx_sha256=file.sha256,
         engine_sha256=hashlib.sha256(plan).hexdigest(),
@@ -131,7 +145,9 @@ def parse_network(trt: ModuleType, builder: Any, rules: Rules, file: ModelFile, 
     network = builder.create_network(flags)
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(file.content):
-        errors = [parser.get_error(index).desc() for index in range(parser.num_errors)] or logger.take_errors()
+        said = logger.take_errors()
+        errors = [parser.get_error(index).desc() for index in range(parser.num_errors)] or said
+        errors += [text for text in said if text not in errors and re.search(_OPERATOR, text)]
         listed = "".join(f"\n  {error}" for error in errors)
         raise UserError(f"TensorRT {trt.__version__} cannot read {file.path}:{listed}\n{likely_cause(errors)}".rstrip())
     return network, parser

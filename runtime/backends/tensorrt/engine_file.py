@@ -26,12 +26,16 @@ from runtime.files import replace_file, sha256_of
 ENGINE_SUFFIX = ".engine"
 
 _FORMAT = "hyperseg-engine"
-_FORMAT_VERSION = 1
+_FORMAT_VERSION = 2  # 1 had no field "plugin": there was the library alone
 
 
 @dataclass(frozen=True)
 class EngineRecord:
-    """What an engine was built from and for; stored beside it. Optimisation profile i is for ``batches[i]`` images."""
+    """What an engine was built from and for; stored beside it. Optimisation profile i is for ``batches[i]`` images.
+
+    ``plugin`` says where the operators' kernels are: in the plugin library ("library"), whose hash is
+    ``plugin_sha256``, or in the engine itself ("aot"), with no hash.
+    """
 
     info: ModelInfo
     precision: str
@@ -44,11 +48,14 @@ class EngineRecord:
     onnx_sha256: str
     engine_sha256: str
     created: str  # ISO 8601, UTC
+    plugin: str = "library"
 
     def __post_init__(self) -> None:
         parse_version(self.tensorrt)
         if not self.batches or min(self.batches) < 1:
             raise ValueError(f"the batches {list(self.batches)} are no list of numbers above 0")
+        if self.plugin not in ("library", "aot"):
+            raise ValueError(f"the kernels are in {self.plugin!r}, neither library nor aot")
 
     def to_json(self) -> str:
         """The text of the record's file."""
@@ -59,8 +66,10 @@ class EngineRecord:
     def from_json(cls, text: str) -> EngineRecord:
         """The inverse of :meth:`to_json`. Raises ValueError that says what is wrong with the text."""
         fields = json.loads(text)
-        if not isinstance(fields, dict) or (fields.get("format"), fields.get("version")) != (_FORMAT, _FORMAT_VERSION):
+        if not isinstance(fields, dict) or fields.get("format") != _FORMAT or fields.get("version") not in (1, 2):
             raise ValueError(f'it does not say "format": "{_FORMAT}", "version": {_FORMAT_VERSION}')
+        if fields["version"] == 1:
+            fields["plugin"] = "library"
         try:
             info = ModelInfo.from_fields(fields["info"])
             batches = tuple(int(batch) for batch in fields["batches"])
@@ -152,27 +161,32 @@ def rebuild_command(record: EngineRecord, engine: Path) -> str:
         words += [str(onnx) if onnx.is_file() else "BUNDLE", "--precision", record.precision, "--out", str(engine)]
     if record.batches != (1,):
         words += ["--batch", ",".join(map(str, record.batches))]
+    if record.plugin == "aot":
+        words += ["--plugin", "aot"]
     return shlex.join(words)
 
 
 def open_engine(path: Path, plugin: Path | None = None) -> OpenedEngine:
     """Open an engine file after its record was found to fit this machine and the files that are here.
 
-    ``plugin`` is the operators' library; None looks for it. The engine's weights go into CUDA's current context, where
-    there is none into the GPU's primary one. Raises UserError for an engine that is missing, broken or stale, and
-    without TensorRT, driver, GPU or plugin library.
+    ``plugin`` is the operators' library; None looks for it. An engine that holds its kernels is given none. The
+    engine's weights go into CUDA's current context, where there is none into the GPU's primary one. Raises UserError
+    for an engine that is missing, broken or stale, and without TensorRT, driver, GPU or plugin library.
     """
     if not path.is_file():
         raise UserError(f"{path} does not exist. Build it on this device: python -m runtime build BUNDLE --out {path}")
     record = read_record(path)
     trt = import_tensorrt()
-    library = find_plugin(rules_of(trt.__version__).major, plugin, path.parent, (path.parent / record.onnx).parent)
+    library = None
+    if record.plugin == "library":
+        library = find_plugin(rules_of(trt.__version__).major, plugin, path.parent, (path.parent / record.onnx).parent)
     _refuse_stale(path, record, _here(path, record, trt.__version__, library))
 
     logger = logger_of(trt)
     logger.take_errors()  # of earlier calls, which this one's failure must not be blamed on
     runtime = make(trt.Runtime, logger)
-    load_plugin(trt, library)
+    if library is not None:
+        load_plugin(trt, library)
     engine = runtime.deserialize_cuda_engine(path.read_bytes())
     if engine is None:
         remedy = f"If nothing else helps, build it again: {rebuild_command(record, path)}"
@@ -180,14 +194,14 @@ def open_engine(path: Path, plugin: Path | None = None) -> OpenedEngine:
     return OpenedEngine(path, engine, record, logger, trt)
 
 
-def _here(path: Path, record: EngineRecord, tensorrt: str, library: Path) -> Here:
+def _here(path: Path, record: EngineRecord, tensorrt: str, library: Path | None) -> Here:
     gpu = current_gpu()
     onnx = path.parent / record.onnx
     return Here(
         tensorrt=tensorrt,
         gpu=gpu.name,
         compute_capability=gpu.compute_capability,
-        plugin_sha256=sha256_of(library),
+        plugin_sha256="" if library is None else sha256_of(library),
         onnx_sha256=sha256_of(onnx) if onnx.is_file() else None,
         engine_sha256=sha256_of(path),
     )

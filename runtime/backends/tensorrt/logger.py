@@ -42,7 +42,7 @@ _CAUSES = (
         "The plugin library holds no code for this GPU. Build it here: scripts/build_plugin.sh",
     ),
     (
-        r"\bDPWConv:|\bDPWInvertedResidual:",
+        r"\b(DPW\w+|LabelHead):",
         "The file does not fit this plugin library. Take both from the same version of this project: export again with "
         "scripts/export.sh, build the library with scripts/build_plugin.sh.",
     ),

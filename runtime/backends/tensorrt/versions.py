@@ -15,6 +15,9 @@ from runtime.errors import UserError
 
 PRECISIONS = ("fp32", "fp16", "int8")
 
+_FIRST_WITH_AOT = "10.9"
+_FIRST_TO_FIND_DOMAINS = "10.10"
+
 _INSTALL = (
     "On a Jetson it comes with JetPack: make the virtual environment with --system-site-packages. "
     "Elsewhere: pip install tensorrt"
@@ -91,6 +94,21 @@ def rules_of(version: str) -> Rules:
     if major not in _RULES or compare_versions(version, "8.6") < 0:
         raise UserError(f"TensorRT {version} is not served, only 8.6, 10 and 11. Install one of these.")
     return _RULES[major]
+
+
+def check_aot_plugins(version: str) -> None:
+    """Raise UserError for a version that keeps no kernels in an engine: 10.8 and older have no ``aot_impl``."""
+    if compare_versions(version, _FIRST_WITH_AOT) < 0:
+        raise UserError(
+            f"TensorRT {version} cannot keep kernels in an engine: --plugin aot needs TensorRT {_FIRST_WITH_AOT} or "
+            "newer (on a Jetson: JetPack 7). Build the plugin library (scripts/build_plugin.sh), and the engine "
+            "without --plugin aot."
+        )
+
+
+def finds_domains(version: str) -> bool:
+    """Whether the parser looks for an operator's plugin in the node's domain, too."""
+    return compare_versions(version, _FIRST_TO_FIND_DOMAINS) >= 0
 
 
 def import_tensorrt() -> ModuleType:

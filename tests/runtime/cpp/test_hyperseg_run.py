@@ -176,6 +176,7 @@ def check_refused(done, message):
         ("--engine e --frames frames --fp16", "are for building"),
         ("--engine e --frames frames --workspace-mib 5", "are for building"),
         ("--engine e", "Give --frames"),
+        ("--onnx a.trt.onnx --save-engine e --plugin none", "--plugin none is for --engine"),
         ("--onnx a.trt.onnx --save-engine e --labels out", "Give --frames"),
         ("--engine e --frames", "--frames needs a value"),
         ("--engine e --frames frames --repeat 0", "--repeat is '0'; give a number from 1"),
@@ -252,6 +253,15 @@ def test_plugins_that_can_be_used(program, plugins, tmp_path, frames):
     shutil.copy(plugins[10], tmp_path / "here.so")
     for plugin in ("here.so", plugins["marked 10"]):
         check_ran(program("--engine", "e", "--frames", "frames", plugin=plugin))
+
+
+def test_an_engine_that_holds_its_operators_needs_no_plugin(program, tmp_path, frames):
+    (tmp_path / "e").write_text(f"{PLAN} aot=1")  # refused by the double if a library was loaded
+    check_ran(program("--engine", "e", "--frames", "frames", "--labels", "labels", plugin="none"))
+    check_labels(tmp_path / "labels", frames)
+    (tmp_path / "e").write_text(PLAN)
+    done = program("--engine", "e", "--frames", "frames", plugin="none")
+    check_refused(done, "cannot open e.*--plugin none is for engines that hold their operators")
 
 
 def test_plugins_that_cannot_be_used(program, plugins, build_program, tmp_path, frames):

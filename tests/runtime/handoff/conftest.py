@@ -28,7 +28,7 @@ def plugin(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def add_engine(bundle: Bundle, plugin: Path) -> Callable[..., Path]:
-    def add(batches: tuple[int, ...] = (1,), precision: str = "fp16") -> Path:
+    def add(batches: tuple[int, ...] = (1,), precision: str = "fp16", *, holds_kernels: bool = False) -> Path:
         engine = bundle.folder / f"{bundle.info.name}.{precision}.engine"
         engine.write_bytes(b"engine for " + precision.encode())
         record = EngineRecord(
@@ -38,7 +38,8 @@ def add_engine(bundle: Bundle, plugin: Path) -> Callable[..., Path]:
             tensorrt="10.3.0",
             gpu="Orin",
             compute_capability="8.7",
-            plugin_sha256=sha256_of(plugin),
+            plugin="aot" if holds_kernels else "library",
+            plugin_sha256="" if holds_kernels else sha256_of(plugin),
             onnx=f"{bundle.info.name}.fp32.trt.onnx",
             onnx_sha256="0" * 64,
             engine_sha256=sha256_of(engine),

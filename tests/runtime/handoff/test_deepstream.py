@@ -115,6 +115,15 @@ def test_the_command_says_how_to_compile(bundle: Bundle, plugin: Path, add_engin
     assert f"cd {tmp_path}/ds/models/colours/plugin\n" in printed
 
 
+def test_an_engine_that_holds_its_kernels_needs_no_loader(bundle: Bundle, add_engine: Callable, tmp_path: Path, capsys):
+    add_engine(holds_kernels=True)
+    parser = argparse.ArgumentParser()
+    deepstream.add_arguments(parser)
+    deepstream.main(parser.parse_args([str(bundle.folder), "--out", str(tmp_path / "ds"), "--precision", "fp16"]))
+    assert "g++ -O2 -shared -fPIC parse_labels.cpp -o libhyperseg_deepstream.so" in capsys.readouterr().out
+    assert [path.name for path in (tmp_path / "ds/models/colours/plugin").iterdir()] == ["parse_labels.cpp"]
+
+
 # What the parser sees of DeepStream's header, and a caller as Gst-nvinferserver is one.
 DEEPSTREAM = r"""
 #include <vector>

@@ -48,6 +48,18 @@ def test_an_engine_goes_to_the_tensorrt_backend(bundle: Bundle, plugin: Path, ad
     }
 
 
+def test_an_engine_that_holds_its_kernels_goes_without_a_library(
+    bundle: Bundle, add_engine: Callable, tmp_path: Path, capsys
+):
+    add_engine(holds_kernels=True)
+    parser = argparse.ArgumentParser()
+    triton.add_arguments(parser)
+    out = tmp_path / "models"
+    triton.main(parser.parse_args([str(bundle.folder), "--out", str(out), "--precision", "fp16"]))
+    assert tree(out / "colours") == ["1/model.plan", "config.pbtxt", "labels.txt"]
+    assert f"start Triton on it:\n  tritonserver --model-repository={out}\n" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("batches", "largest", "profiles"),
     [((1,), 1, ["0"]), ((1, 4), 1, ["0"]), ((4, 2, 1, 3), 4, ["2", "1", "3", "0"]), ((1, 2, 8), 2, ["0", "1"])],

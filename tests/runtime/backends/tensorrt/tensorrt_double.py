@@ -68,6 +68,10 @@ def make_tensorrt(version: str) -> ModuleType:
 
     PreviewFeature = enum.IntEnum("PreviewFeature", {"PROFILE_SHARING_0806": 2} if major == 8 else {})
 
+    class ProfilingVerbosity(enum.IntEnum):
+        LAYER_NAMES_ONLY = 0
+        DETAILED = 2
+
     class MemoryPoolType(enum.Enum):
         WORKSPACE = 0
 
@@ -123,11 +127,13 @@ def make_tensorrt(version: str) -> ModuleType:
             return self._inputs[index] if index < len(self._inputs) else None
 
     class IBuilderConfig:
-        __slots__ = ("_cache", "_features", "_flags", "_pools", "_profiles") + (() if major == 8 else ("_monitor",))
+        __slots__ = ("_cache", "_features", "_flags", "_pools", "_profiles", "_verbosity") + (
+            () if major == 8 else ("_monitor",)
+        )
 
         def __init__(self, _pools):
             self._cache, self._flags, self._pools, self._profiles = None, ["TF32"], _pools, []
-            self._features = []
+            self._features, self._verbosity = [], ProfilingVerbosity.LAYER_NAMES_ONLY
             if major > 8:
                 self._monitor = None
 
@@ -165,6 +171,14 @@ def make_tensorrt(version: str) -> ModuleType:
             assert profile._shapes, "TensorRT refuses a profile without shapes"
             self._profiles.append(profile._shapes)
             return len(self._profiles) - 1
+
+        @property
+        def profiling_verbosity(self):
+            return self._verbosity
+
+        @profiling_verbosity.setter
+        def profiling_verbosity(self, verbosity):
+            self._verbosity = ProfilingVerbosity(verbosity)
 
         if major > 8:
 
@@ -213,6 +227,7 @@ def make_tensorrt(version: str) -> ModuleType:
                 "builder_flags": config._flags,
                 "features": config._features,
                 "pools": config._pools,
+                "verbosity": config._verbosity.name,
                 "profiles": config._profiles,
                 "functions": [function.name for function in network._model.functions],
             }
@@ -255,6 +270,11 @@ def make_tensorrt(version: str) -> ModuleType:
 
         def __init__(self, _loaded):
             self._loaded = _loaded
+
+        if major > 8:
+
+            def get_creator(self, type, version, plugin_namespace=""):
+                return None
 
         def load_library(self, plugin_path):
             trt._calls.append(("load_library", plugin_path))
@@ -319,7 +339,8 @@ def make_tensorrt(version: str) -> ModuleType:
         return logger
 
     for public in (
-        *(ILogger, NetworkDefinitionCreationFlag, BuilderFlag, PreviewFeature, MemoryPoolType, IHostMemory),
+        *(ILogger, NetworkDefinitionCreationFlag, BuilderFlag, PreviewFeature, ProfilingVerbosity, MemoryPoolType),
+        IHostMemory,
         *(ITimingCache, IOptimizationProfile, ITensor, INetworkDefinition, IBuilderConfig, Builder, ParserError),
         *(OnnxParser, IPluginRegistry, ICudaEngine, Runtime, get_plugin_registry),
     ):

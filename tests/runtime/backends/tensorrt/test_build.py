@@ -14,6 +14,7 @@ import onnx
 import pytest
 
 from runtime.__main__ import main
+from runtime.backends.tensorrt import build
 from runtime.backends.tensorrt.build import BuildOptions, build_engine
 from runtime.backends.tensorrt.engine_file import open_engine, read_record
 from runtime.errors import UserError
@@ -68,6 +69,62 @@ def test_the_record_says_what_the_engine_was_built_from_and_for(tensorrt, bundle
     assert (record.onnx, record.onnx_sha256) == ("colours.fp16.trt.onnx", sha256_of(bundle / record.onnx))
     assert record.engine_sha256 == sha256_of(built.engine)
     assert open_engine(built.engine).record == record
+
+
+@pytest.fixture
+def aot_plugins(monkeypatch):
+    """Let an AOT build have its kernels without TensorRT's or NVRTC's help; returns what it was prepared with."""
+    prepared = []
+
+    def prepare(trt, compute_capability, content):
+        prepared.append((trt, compute_capability, len(content)))
+        return content
+
+    monkeypatch.setattr(build.aot, "prepare", prepare)
+    return prepared
+
+
+@pytest.mark.parametrize("version", ["10.9.0", "10.16.1.11", "11.1.0.106"])
+def test_an_engine_that_holds_its_kernels_is_built_and_opened_without_a_library(
+    use_tensorrt, bundle, aot_plugins, version
+):
+    trt = use_tensorrt(version)
+    built = build_engine(bundle, options=BuildOptions(plugin="aot"))
+    onnx_bytes = (bundle / "colours.fp32.trt.onnx").stat().st_size
+    assert aot_plugins == [(trt, "8.7", onnx_bytes)]
+    assert (built.record.plugin, built.record.plugin_sha256) == ("aot", "")
+    opened = open_engine(built.engine)
+    assert opened.record == built.record
+    assert not any(call[0] == "load_library" for call in trt._calls)
+    write_library(bundle, int(version.partition(".")[0]))
+    assert open_engine(built.engine).record == built.record  # a library does not make it stale
+
+
+@pytest.mark.parametrize("version", ["8.6.1", "10.3.0", "10.8.0"])
+def test_a_tensorrt_before_10_9_keeps_no_kernels(use_tensorrt, bundle, version):
+    trt = use_tensorrt(version)
+    with pytest.raises(UserError, match=rf"TensorRT {version} cannot keep kernels.*needs TensorRT 10\.9 or newer"):
+        build_engine(bundle, options=BuildOptions(plugin="aot"))
+    assert trt._calls == []
+
+
+def test_what_an_operator_says_is_shown_with_the_parsers_errors(use_tensorrt, bundle, aot_plugins, monkeypatch):
+    """The parser itself only knows that a plugin could not be made."""
+    trt = use_tensorrt("10.16.1.11")
+    trt._faults.parser_errors = ["In node 3: creation failed"]
+    parse = trt.OnnxParser.parse
+
+    def refused(parser, model):
+        trt._logger.log(trt.ILogger.Severity.ERROR, "DPWConv: the node lacks the attribute group")
+        return parse(parser, model)
+
+    monkeypatch.setattr(trt.OnnxParser, "parse", refused)
+    with pytest.raises(UserError, match=r"\n  In node 3: creation failed\n  DPWConv: the node lacks the attribute"):
+        build_engine(bundle, options=BuildOptions(plugin="aot"))
+
+
+def test_layers_keep_the_names_of_their_nodes(tensorrt, bundle):
+    assert asked_of(build_engine(bundle).engine)["verbosity"] == "DETAILED"
 
 
 def test_every_batch_has_a_profile_of_its_own(tensorrt_10, bundle):
@@ -217,6 +274,13 @@ def test_the_command_line_reaches_the_build(tensorrt_10, bundle, tmp_path, monke
     assert summary.startswith(
         f"{engine}: colours fp16, 32x48, batch 1, 4, 0.0 MB, for Orin and TensorRT 10.3.0, built in"
     )
+
+
+def test_the_command_line_reaches_an_aot_build(use_tensorrt, bundle, aot_plugins, monkeypatch, capsys):
+    use_tensorrt("10.16.1.11")
+    run_command(monkeypatch, capsys, "build", bundle, "--plugin", "aot")
+    assert read_record(bundle / "colours.fp32.engine").plugin == "aot"
+    assert len(aot_plugins) == 1
 
 
 @pytest.mark.parametrize("batch", ["0", "1,", "1,1", "a", "-1"])

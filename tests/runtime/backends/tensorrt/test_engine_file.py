@@ -62,7 +62,8 @@ def test_a_record_comes_back_as_it_was(tmp_path):
     ("spoil", "message"),
     [
         (lambda fields: fields.pop("gpu"), "the field 'gpu' is missing"),
-        (lambda fields: fields.update(version=2), 'does not say "format"'),
+        (lambda fields: fields.update(version=3), 'does not say "format"'),
+        (lambda fields: fields.update(plugin="elsewhere"), "kernels are in 'elsewhere', neither library nor aot"),
         (lambda fields: fields.update(batches=3), "a field has the wrong type"),
         (lambda fields: fields.update(batches=[]), "no list of numbers above 0"),
         (lambda fields: fields.update(tensorrt="new"), "'new' is no version"),
@@ -77,6 +78,14 @@ def test_a_broken_record_is_a_clear_message(tmp_path, spoil, message):
     with pytest.raises(UserError, match=message) as error:
         read_record(engine)
     assert f"python -m runtime build BUNDLE --out {shlex.quote(str(engine))}" in str(error.value)
+
+
+def test_a_record_from_before_engines_held_kernels_is_read(tmp_path):
+    engine = tmp_path / "colours.fp16.engine"
+    fields = {**json.loads(RECORD.to_json()), "version": 1}
+    del fields["plugin"]
+    record_path(engine).write_text(json.dumps(fields))
+    assert read_record(engine) == RECORD
 
 
 def test_text_that_is_no_json_is_a_clear_message(tmp_path):
@@ -119,6 +128,8 @@ def test_the_rebuild_command_builds_the_same_engine(tmp_path):
     record = dataclasses.replace(RECORD, onnx="../a bundle/colours.fp16.trt.onnx", batches=(1,))
     onnx = bundle / "colours.fp16.trt.onnx"
     assert rebuild_command(record, elsewhere) == f"python -m runtime build '{onnx}' --precision fp16 --out {elsewhere}"
+    aot = dataclasses.replace(RECORD, plugin="aot", plugin_sha256="")
+    assert rebuild_command(aot, bundle / "colours.fp16.engine") == f"{own_place} --plugin aot"
     alone = dataclasses.replace(record, onnx="colours.fp16.trt.onnx")
     assert rebuild_command(alone, elsewhere) == f"python -m runtime build BUNDLE --precision fp16 --out {elsewhere}"
 

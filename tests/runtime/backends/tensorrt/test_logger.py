@@ -17,6 +17,8 @@ MESSAGES = [
     ("Plugin not found, are the plugin name, version, and namespace correct?", "scripts/build_plugin.sh"),
     ("No importer registered for op: DPWConv. Attempting to import as plugin.", "scripts/build_plugin.sh"),
     ("DPWConv: the field kernel_shape is missing", "scripts/export.sh"),
+    ("DPWInvertedResidualLevel: P is not half as large as S", "scripts/export.sh"),
+    ("LabelHead: 300 classes are more than 256", "scripts/export.sh"),
     ("DPWConv: the launch failed: no kernel image is available for execution on the device", "this GPU"),
     ("Error Code 1: Serialization (Serialization assertion stdVersionRead == serializationVersion failed. Version tag "
      "does not match. Note: Current Version: 239, Serialized Engine Version: 236)", "another version of TensorRT"),

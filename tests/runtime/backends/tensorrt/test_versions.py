@@ -5,7 +5,14 @@ from types import ModuleType
 
 import pytest
 
-from runtime.backends.tensorrt.versions import compare_versions, import_tensorrt, parse_version, rules_of
+from runtime.backends.tensorrt.versions import (
+    check_aot_plugins,
+    compare_versions,
+    finds_domains,
+    import_tensorrt,
+    parse_version,
+    rules_of,
+)
 from runtime.errors import UserError
 
 
@@ -46,6 +53,18 @@ def test_each_major_version_has_its_rules(version, network_flags, features, int8
 def test_unknown_versions_are_refused(version):
     with pytest.raises(UserError, match=rf"{version} is not served, only 8\.6, 10 and 11"):
         rules_of(version)
+
+
+@pytest.mark.parametrize("version", ["8.6.1", "10.3.0", "10.8.0.43"])
+def test_before_10_9_no_engine_holds_kernels(version):
+    with pytest.raises(UserError, match=rf"TensorRT {version} cannot keep kernels in an engine.*10\.9"):
+        check_aot_plugins(version)
+
+
+@pytest.mark.parametrize(("version", "finds"), [("10.9.0.34", False), ("10.10.0", True), ("11.1.0.106", True)])
+def test_from_10_10_on_a_plugin_is_found_by_its_nodes_domain(version, finds):
+    check_aot_plugins(version)
+    assert finds_domains(version) is finds
 
 
 def test_a_missing_package_says_where_it_comes_from(monkeypatch):

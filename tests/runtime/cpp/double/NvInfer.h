@@ -188,7 +188,8 @@ class IRuntime {
     ICudaEngine* deserializeCudaEngine(void const* bytes, size_t size) {
         Words const words(std::string(static_cast<char const*>(bytes), size));
         std::string error;
-        if (registry_.loaded.empty()) error = "IPluginCreator not found in Plugin Registry";
+        bool const holdsOperators = words.text("aot") == "1";
+        if (registry_.loaded.empty() != holdsOperators) error = "IPluginCreator not found in Plugin Registry";
         if (words.text("end") != "1")
             error = "Serialization assertion stdArchiveReader failed.Magic tag does not match";
         if (words.text("tensorrt") != std::to_string(DOUBLE_MAJOR))
