@@ -1,235 +1,143 @@
-"""The two operators written in standard ONNX operators, for any batch, grid and attributes.
+"""The operators written in standard ONNX operators, each for one node's attributes and sizes; the batch stays open.
 
 A body walks over the rows of patches with one Scan, so that a row's windows stay in the cache while they are convolved,
-and one Conv convolves all patches of a row, each as a group of its own. Conv takes its number of groups as a literal:
-a body is written for the numbers that a model's nodes need, with one branch for each, and an If chooses by the node's
-shapes and attributes. ONNX Runtime resolves that, and the arithmetic on sizes, when it loads the model.
-
-Sizes are int64 vectors of one element; comments give the shape of the value made on their line.
+and one Conv convolves all patches of a row, each as a group of its own. Conv takes its number of groups as a literal,
+and ONNX Runtime would compute all other sizes anew for each image, because the batch is not known when it loads a
+model: so all are literals. Comments give the shape of the value made on their line.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from math import prod
 
-from onnx import TensorProto, helper
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
 
-from export.operators.builder import INT, INTS, STRING, AttributeOf, Builder
-
-
-class Literals(NamedTuple):
-    """What a branch is written for: patches in a row, groups within a patch, taps of the kernel."""
-
-    columns: int
-    group: int
-    taps: int
+from export.operators.builder import Builder
+from export.operators.patches import Literals, Patches, activate, linspace, pad, split
 
 
-class Sizes(NamedTuple):
-    """Names of the sizes of X [N, C, H, W], the grid Nh x Nw, the patches ph x pw, the kernel and its halo hh x hw."""
-
-    n: str
-    channels: str
-    height: str
-    width: str
-    rows: str
-    columns: str
-    ph: str
-    pw: str
-    kernel: str
-    taps: str
-    hh: str
-    hw: str
-
-
-def write_dpwconv(op: Builder, literals: list[Literals]) -> str:
+def write_dpwconv(op: Builder, node: Literals, x: str, weight: str, bias: str) -> str:
     """Write DPWConv(X, W, B); return the name of Y."""
-    sizes = read_sizes(op)
-    group, out_channels = int_attribute(op, "group"), int_attribute(op, "out_channels")
-    group_channels = op.Div(sizes.channels, group)
-    offset = int_attribute(op, "weight_offset")
-    weights = row_weights(op, sizes, offset, out_channels, op.Concat(group_channels, sizes.kernel, axis=0))
-    bias = op.Tile("B", sizes.columns)
-    low, high = activation_bounds(op)
+    patches, group = Patches.of(node), node["group"]
+    filter_shape = [patches.channels // group, *patches.kernel_shape]
+    row_bias = repeat(op, bias, patches.columns)
 
-    def branch(op: Builder, literal: Literals) -> str:
-        def convolve(op: Builder, windows: str, weight: str) -> str:
-            y = op.Conv(windows, weight, bias, group=literal.columns * literal.group)
-            return op.Clip(y, low, high)
+    def convolve(op: Builder, windows: str, theta: str) -> str:
+        filters = op.Reshape(theta, [-1, *filter_shape])
+        return activate(op, op.Conv(windows, filters, row_bias, group=patches.columns * group), node["activation"])
 
-        return scan_rows(op, sizes, out_channels, literal.taps > 1, [weights], convolve)
-
-    return choose(op, (sizes.columns, group, sizes.taps), literals, branch)
+    return scan_rows(op, node, x, weight, node["out_channels"] * prod(filter_shape), convolve)
 
 
-def write_dpw_inverted_residual(op: Builder, literals: list[Literals]) -> str:
+def write_dpw_inverted_residual(
+    op: Builder, node: Literals, x: str, weight: str, bias1: str, bias2: str, bias3: str
+) -> str:
     """Write DPWInvertedResidual(X, W, B1, B2, B3); return the name of Y."""
-    sizes = read_sizes(op)
-    hidden, out_channels = int_attribute(op, "hidden_channels"), int_attribute(op, "out_channels")
-    offset = int_attribute(op, "weight_offset")
-    one_by_one = [1, 1]
-    expand = row_weights(op, sizes, offset, hidden, op.Concat(sizes.channels, one_by_one, axis=0))
-    depthwise = row_weights(op, sizes, expand.end, hidden, op.Concat([1], sizes.kernel, axis=0))
-    project = row_weights(op, sizes, depthwise.end, out_channels, op.Concat(hidden, one_by_one, axis=0))
-    bias1, bias2, bias3 = (op.Tile(bias, sizes.columns) for bias in ("B1", "B2", "B3"))
-    low, high = activation_bounds(op)
+    patches, hidden, activation = Patches.of(node), node["hidden_channels"], node["activation"]
+    channels, columns, out_channels = patches.channels, patches.columns, node["out_channels"]
+    sizes = [hidden * channels, hidden * prod(patches.kernel_shape), out_channels * hidden]
+    shapes = [[-1, channels, 1, 1], [-1, 1, *patches.kernel_shape], [-1, hidden, 1, 1]]
+    row_bias1, row_bias2, row_bias3 = (repeat(op, bias, columns) for bias in (bias1, bias2, bias3))
 
-    def branch(op: Builder, literal: Literals) -> str:
-        def convolve(op: Builder, windows: str, expand: str, depthwise: str, project: str) -> str:
-            y = op.Clip(op.Conv(windows, expand, bias1, group=literal.columns), low, high)
-            y = op.Clip(op.Conv(y, depthwise, bias2, group=literal.columns * literal.group), low, high)
-            return op.Conv(y, project, bias3, group=literal.columns)
+    def convolve(op: Builder, windows: str, theta: str) -> str:
+        expand, depthwise, project = split(op, theta, 1, sizes, shapes)
+        y = activate(op, op.Conv(windows, expand, row_bias1, group=columns), activation)
+        y = activate(op, op.Conv(y, depthwise, row_bias2, group=columns * hidden), activation)
+        return op.Conv(y, project, row_bias3, group=columns)
 
-        return scan_rows(op, sizes, out_channels, literal.taps > 1, [expand, depthwise, project], convolve)
-
-    y = choose(op, (sizes.columns, hidden, sizes.taps), literals, branch)
-    with_x, without_x = op.subgraph(), op.subgraph()
-    # The shape of X is that of Y wherever this branch runs; elsewhere the Reshape keeps shape inference content.
-    sum_with_x = with_x.Add(y, with_x.Reshape("X", with_x.Shape(y)))
-    return op.If(
-        op.Cast(int_attribute(op, "residual"), to=TensorProto.BOOL),
-        then_branch=with_x.graph([], sum_with_x),
-        else_branch=without_x.graph([], without_x.Identity(y)),
-    )
+    y = scan_rows(op, node, x, weight, sum(sizes), convolve)
+    return op.Add(x, y) if node.get("residual") else y
 
 
-def read_sizes(op: Builder) -> Sizes:
-    """Read all sizes from X, W and kernel_shape."""
-    height, width = op.Shape("X", start=2, end=3), op.Shape("X", start=3)
-    rows, columns = op.Shape("W", start=2, end=3), op.Shape("W", start=3)
-    kernel = op.Constant(value_ints=AttributeOf("kernel_shape", INTS))
-    halo = op.Div(kernel, 2)
-    return Sizes(
-        n=op.Shape("X", start=0, end=1),
-        channels=op.Shape("X", start=1, end=2),
-        height=height,
-        width=width,
-        rows=rows,
-        columns=columns,
-        ph=op.Div(height, rows),
-        pw=op.Div(width, columns),
-        kernel=kernel,
-        taps=op.ReduceProd(kernel, [0]),
-        hh=op.Slice(halo, [0], [1]),
-        hw=op.Slice(halo, [1], [2]),
-    )
+def write_dpwconv_level(op: Builder, node: Literals, skip: str, previous: str, weight: str, bias: str) -> str:
+    """Write DPWConvLevel(S, P, W, B); return the name of Y."""
+    return write_dpwconv(op, with_level_input(node), level_input(op, node, skip, previous), weight, bias)
 
 
-def int_attribute(op: Builder, name: str) -> str:
-    """Return the function's integer attribute as a vector of one element."""
-    return op.Unsqueeze(op.Constant(value_int=AttributeOf(name, INT)), [0])
+def write_dpw_inverted_residual_level(
+    op: Builder, node: Literals, skip: str, previous: str, weight: str, *biases: str
+) -> str:
+    """Write DPWInvertedResidualLevel(S, P, W, B1, B2, B3); return the name of Y."""
+    x = level_input(op, node, skip, previous)
+    return write_dpw_inverted_residual(op, with_level_input(node), x, weight, *biases)
 
 
-def activation_bounds(op: Builder) -> tuple[str, str]:
-    """Every activation is a Clip: none to (-inf, inf), relu to (0, inf), relu6 to (0, 6)."""
-    activation = op.Constant(value_string=AttributeOf("activation", STRING))
-    is_none = op.RegexFullMatch(activation, pattern="none")
-    is_relu6 = op.RegexFullMatch(activation, pattern="relu6")
-    low = op.Where(is_none, op.Constant(value_float=float("-inf")), op.Constant(value_float=0.0))
-    high = op.Where(is_relu6, op.Constant(value_float=6.0), op.Constant(value_float=float("inf")))
-    return op.CastLike(low, "X"), op.CastLike(high, "X")
+def write_label_head(op: Builder, node: Literals, logits: str) -> str:
+    """Write LabelHead(X); return the name of Y. Enlarged logits are compared as floats, in either type."""
+    if node["scale"] > 1:
+        wide = logits if op.element_type == TensorProto.FLOAT else op.Cast(logits, to=TensorProto.FLOAT)
+        logits = enlarge(op, wide, node["scale"])
+    return op.Cast(op.ArgMax(logits, axis=1, keepdims=0), to=op.element_type)
 
 
-class RowWeights(NamedTuple):
-    """Theta of each row of patches, [N * Nh, filters * taps, Nw]; its shape for Conv, and where it ends in W."""
-
-    theta: str
-    conv_shape: str
-    end: str
+def with_level_input(node: Literals) -> Literals:
+    """Return what a level's literals are for the operator that stands behind its stacked maps."""
+    (skip_channels, *size), (previous_channels, *_) = node["S"], node["P"]
+    return {**node, "X": (2 * node["positions"] + skip_channels + previous_channels, *size)}
 
 
-def row_weights(op: Builder, sizes: Sizes, offset: str, filters: str, filter_shape: str) -> RowWeights:
-    """Read theta from W[n, offset, i, j] on."""
-    end = op.Add(offset, op.Mul(filters, op.ReduceProd(filter_shape, [0])))
-    theta = op.Slice("W", offset, end, [1])  # [N, size, Nh, Nw]
-    theta = op.Transpose(theta, perm=[0, 2, 1, 3])  # [N, Nh, size, Nw]
-    theta = op.Reshape(theta, op.Concat([-1], op.Sub(end, offset), sizes.columns, axis=0))
-    return RowWeights(theta, op.Concat(op.Mul(sizes.columns, filters), filter_shape, axis=0), end)
+def level_input(op: Builder, node: Literals, skip: str, previous: str) -> str:
+    """Stack [x, y, skip map, enlarged previous level]: [N, Cin, H, W]."""
+    _, height, width = node["S"]
+    maps = [skip, enlarge(op, previous, 2)]
+    if node["positions"]:
+        shape = op.Concat(op.Shape(skip, end=1), [1, height, width], axis=0)
+        maps = [op.Expand(linspace(width), shape), op.Expand(linspace(height)[:, np.newaxis], shape), *maps]
+    return op.Concat(*maps, axis=1)
+
+
+def repeat(op: Builder, bias: str, times: int) -> str:
+    """Put a bias [size] behind itself: [times * size]. Tile would do, but has no FP16 in ONNX Runtime."""
+    return op.Reshape(op.Expand(bias, [times, 1]), [-1])
+
+
+def enlarge(op: Builder, x: str, scale: int) -> str:
+    """Enlarge a map bilinearly; half-pixel is Resize's default."""
+    scales = numpy_helper.from_array(np.array([1, 1, scale, scale], np.float32))  # float32 in either type
+    return op.Resize(x, "", op.Constant(value=scales), mode="linear")
 
 
 def scan_rows(
-    op: Builder,
-    sizes: Sizes,
-    out_channels: str,
-    has_halo: bool,
-    weights: list[RowWeights],
-    convolve: Callable[..., str],
+    op: Builder, node: Literals, x: str, weight: str, size: int, convolve: Callable[[Builder, str, str], str]
 ) -> str:
-    """Apply ``convolve(op, windows, *weights of the row)`` to every row of patches; return Y [N, Cout, H, W].
+    """Apply ``convolve(op, windows, theta)`` to every row of patches; return Y [N, Cout, H, W].
 
-    windows is [1, Nw * C, th, tw], the patches of a row with their halo, th = ph + 2 hh, tw = pw + 2 hw; the result
+    windows is [1, Nw * C, th, tw], the patches of a row with their halo; theta [Nw, size], their weights; the result
     must be [1, Nw * Cout, ph, pw].
     """
-    th, tail = op.Add(sizes.ph, op.Mul(sizes.hh, 2)), op.Mul(sizes.hw, 2)
-    padded_height, padded_width = op.Add(sizes.height, op.Mul(sizes.hh, 2)), op.Add(sizes.width, tail)
-    padded = "X"
-    if has_halo:
-        margin = op.Concat([0, 0], sizes.hh, sizes.hw, axis=0)
-        padded = op.Pad("X", op.Concat(margin, margin, axis=0), mode=AttributeOf("pad_mode", STRING))
-    pixel_rows = op.Reshape(padded, op.Concat([-1], padded_width, axis=0))  # [N * C * padded height, padded width]
+    patches, out_channels = Patches.of(node), node["out_channels"]
+    channels, rows, columns = patches.channels, patches.rows, patches.columns
+    (ph, pw), (th, tw), (padded_height, padded_width) = patches.shape, patches.window, patches.padded
 
     # Window row t of patch row i, channel c, sample n is pixel row (n C + c) * padded height + i ph + t.
-    channel_top = op.Mul(indices(op, op.Mul(sizes.n, sizes.channels)), padded_height)
-    channel_top = op.Reshape(channel_top, op.Concat(sizes.n, [1], sizes.channels, [1], axis=0))  # [N, 1, C, 1]
-    window_top = op.Mul(indices(op, sizes.rows), sizes.ph)
-    window_row = op.Add(op.Unsqueeze(window_top, [1, 2]), indices(op, th))  # [Nh, 1, th]
-    row_size = op.Mul(sizes.channels, th)
-    row_index = op.Reshape(op.Add(channel_top, window_row), op.Concat([-1], row_size, axis=0))  # [N * Nh, C * th]
+    pixel_rows = op.Reshape(pad(op, patches, x), [-1, padded_width])
+    top, channel = np.arange(rows)[:, np.newaxis, np.newaxis] * ph, np.arange(channels)[:, np.newaxis] * padded_height
+    in_sample = (top + channel + np.arange(th)).reshape(rows, channels * th)
+    pixel_row_count = op.Squeeze(op.Shape(pixel_rows, end=1), [0])
+    sample = op.Reshape(op.Range(0, pixel_row_count, channels * padded_height), [-1, 1, 1])
+    row_index = op.Reshape(op.Add(sample, in_sample), [-1, channels * th])
     # The columns of a window beyond its first pw: [Nw, 2 hw].
-    tail_start = op.Mul(op.Add(indices(op, sizes.columns), 1), sizes.pw)
-    tail_index = op.Add(op.Unsqueeze(tail_start, [1]), indices(op, tail))
-
-    tw = op.Add(sizes.pw, tail)
-    main_shape = op.Concat([-1], sizes.columns, sizes.pw, axis=0)
-    split_shape = op.Concat(sizes.channels, th, sizes.columns, tw, axis=0)
-    windows_shape = op.Concat([1], op.Mul(sizes.columns, sizes.channels), th, tw, axis=0)
-    patches_shape = op.Concat(sizes.columns, out_channels, sizes.ph, sizes.pw, axis=0)
+    tail_index = np.arange(1, columns + 1)[:, np.newaxis] * pw + np.arange(tw - pw)
+    # Transposed in two steps, the second a row at a time, which stays in the cache: [N * Nh, size, Nw].
+    theta = op.Slice(weight, [node["weight_offset"]], [node["weight_offset"] + size], [1])
+    theta = op.Reshape(op.Transpose(theta, perm=[0, 2, 1, 3]), [-1, size, columns])
 
     row_op = op.subgraph()
-    row_inputs = [row_op.new_name("row_index"), *(row_op.new_name("weight") for _ in weights)]
-    row = row_op.Gather(pixel_rows, row_inputs[0])  # [C * th, padded width]
-    if has_halo:
-        main = row_op.Reshape(row_op.Slice(row, [0], sizes.width, [1]), main_shape)  # [C * th, Nw, pw]
+    index, row_theta = row_op.new_name("row_index"), row_op.new_name("theta")
+    row = row_op.Gather(pixel_rows, index)  # [C * th, padded width]
+    if tw > pw:
+        main = row_op.Reshape(row_op.Slice(row, [0], [patches.width], [1]), [-1, columns, pw])
         row = row_op.Concat(main, row_op.Gather(row, tail_index, axis=1), axis=2)  # [C * th, Nw, tw]
-    windows = row_op.Transpose(row_op.Reshape(row, split_shape), perm=[2, 0, 1, 3])  # [Nw, C, th, tw]
-    windows = row_op.Reshape(windows, windows_shape)
-    filters = [
-        row_op.Reshape(row_op.Transpose(theta, perm=[1, 0]), weight.conv_shape)
-        for theta, weight in zip(row_inputs[1:], weights, strict=True)
+    windows = row_op.Transpose(row_op.Reshape(row, [channels, th, columns, tw]), perm=[2, 0, 1, 3])  # [Nw, C, th, tw]
+    y = convolve(row_op, row_op.Reshape(windows, [1, -1, th, tw]), row_op.Transpose(row_theta, perm=[1, 0]))
+    merged = row_op.Transpose(row_op.Reshape(y, [columns, out_channels, ph, pw]), perm=[1, 2, 0, 3])
+    infos = [
+        helper.make_tensor_value_info(name, kind, None)
+        for name, kind in ((index, TensorProto.INT64), (row_theta, op.element_type))
     ]
-    patches = row_op.Reshape(convolve(row_op, windows, *filters), patches_shape)
-    merged = row_op.Transpose(patches, perm=[1, 2, 0, 3])  # [Cout, ph, Nw, pw]
-    types = [TensorProto.INT64, *(op.element_type for _ in weights)]
-    infos = [helper.make_tensor_value_info(name, kind, None) for name, kind in zip(row_inputs, types, strict=True)]
-    y = op.Scan(
-        row_index,
-        *(weight.theta for weight in weights),
-        body=row_op.graph(infos, merged),
-        num_scan_inputs=len(row_inputs),
-    )
+    y = op.Scan(row_index, theta, body=row_op.graph(infos, merged), num_scan_inputs=2)  # [N * Nh, Cout, ph, Nw, pw]
 
-    y = op.Reshape(y, op.Concat(sizes.n, sizes.rows, out_channels, [-1], axis=0))  # [N, Nh, Cout, ph * W]
-    y = op.Transpose(y, perm=[0, 2, 1, 3])  # [N, Cout, Nh, ph * W]
-    return op.Reshape(y, op.Concat(sizes.n, out_channels, sizes.height, sizes.width, axis=0))
-
-
-def indices(op: Builder, size: str) -> str:
-    """Return 0, 1, ... size - 1."""
-    return op.Range(0, op.Squeeze(size, [0]), 1)
-
-
-def choose(
-    op: Builder, key: tuple[str, str, str], literals: list[Literals], branch: Callable[[Builder, Literals], str]
-) -> str:
-    """Write a branch for each of the literals; the one that equals the key runs."""
-    first, *others = literals
-    if not others:
-        return branch(op, first)
-    matches = [op.Equal(name, [value]) for name, value in zip(key, first, strict=True)]
-    here, elsewhere = op.subgraph(), op.subgraph()
-    return op.If(
-        op.And(op.And(matches[0], matches[1]), matches[2]),
-        then_branch=here.graph([], branch(here, first)),
-        else_branch=elsewhere.graph([], choose(elsewhere, key, others, branch)),
-    )
+    y = op.Transpose(op.Reshape(y, [-1, rows, out_channels, ph * patches.width]), perm=[0, 2, 1, 3])
+    return op.Reshape(y, [-1, out_channels, patches.height, patches.width])

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import Any
 
-from onnx import AttributeProto, GraphProto, NodeProto, ValueInfoProto, helper
+import numpy as np
+from numpy.typing import NDArray
+from onnx import AttributeProto, GraphProto, NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 INT, INTS, STRING = AttributeProto.INT, AttributeProto.INTS, AttributeProto.STRING
 
@@ -22,17 +24,21 @@ class AttributeOf:
 
 @dataclass
 class Builder:
-    """The nodes of a function body, or of a subgraph in it, which sees the values around it."""
+    """The nodes of a function body, of a subgraph in it, which sees the values around it, or of a part of a graph."""
 
-    element_type: int  # of the function's tensors: TensorProto.FLOAT or FLOAT16
+    element_type: int  # of the operator's tensors: TensorProto.FLOAT or FLOAT16
+    prefix: str = ""  # of all names
     nodes: list[NodeProto] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=count)  # shared with subgraphs: no name comes twice
 
     def __getattr__(self, op_type: str) -> Callable[..., str]:
-        """Return what appends a node of that type; its inputs are names, or integers for an int64 constant."""
+        """Return what appends a node of that type; its inputs are names, or numbers for a constant.
 
-        def append(*inputs: str | int | list[int], **attributes: Any) -> str:
-            names = [value if isinstance(value, str) else self._integers(value) for value in inputs]
+        Integers become int64, floats and arrays of floats the operator's element type.
+        """
+
+        def append(*inputs: str | int | list[int] | float | NDArray[Any], **attributes: Any) -> str:
+            names = [value if isinstance(value, str) else self.Constant(value=self._tensor(value)) for value in inputs]
             output = self.new_name(op_type)
             node = helper.make_node(op_type, names, [output])
             for name, value in attributes.items():
@@ -47,16 +53,18 @@ class Builder:
 
     def subgraph(self) -> Builder:
         """Return a builder for a subgraph."""
-        return Builder(self.element_type, numbers=self.numbers)
+        return Builder(self.element_type, self.prefix, numbers=self.numbers)
 
     def graph(self, inputs: list[ValueInfoProto], output: str) -> GraphProto:
-        """Return the nodes as a subgraph with one output of the function's element type."""
+        """Return the nodes as a subgraph with one output of the operator's element type."""
         output_info = helper.make_tensor_value_info(output, self.element_type, None)
         return helper.make_graph(self.nodes, self.new_name("graph"), inputs, [output_info])
 
     def new_name(self, stem: str) -> str:
-        """Return a name that nothing else in the function has."""
-        return f"{stem}_{next(self.numbers)}"
+        """Return a name that nothing else written with this prefix has."""
+        return f"{self.prefix}{stem}_{next(self.numbers)}"
 
-    def _integers(self, value: int | list[int]) -> str:
-        return self.Constant(value_int=value) if isinstance(value, int) else self.Constant(value_ints=value)
+    def _tensor(self, value: int | list[int] | float | NDArray[Any]) -> TensorProto:
+        values = np.asarray(value)
+        dtype = helper.tensor_dtype_to_np_dtype(self.element_type) if values.dtype.kind == "f" else np.int64
+        return numpy_helper.from_array(values.astype(dtype))

@@ -1,4 +1,4 @@
-"""The two operators in PyTorch: graph nodes for torch.export that run their specification."""
+"""DPWConv and DPWInvertedResidual in PyTorch: graph nodes for torch.export that run their specification."""
 
 from __future__ import annotations
 

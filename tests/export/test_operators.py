@@ -262,5 +262,5 @@ def test_a_model_without_a_known_grid_gets_no_body():
     operator = CASES["pointwise"]()
     bare = export(operator, operator.inputs(2))
     bare.graph.input[1].type.tensor_type.shape.dim[3].dim_param = "columns"
-    with pytest.raises(ValueError, match="grid of DPWConv"):
+    with pytest.raises(ValueError, match="size of W of DPWConv"):
         operators.attach_functions(bare)
