@@ -149,7 +149,7 @@ def _segment(segmenter: Segmenter, arguments: argparse.Namespace) -> int:
         in_real_time=in_window or is_web(arguments.sink),
     )
     overlay = Overlay(info.classes, info.palette, opacity=arguments.opacity, legend=arguments.legend)
-    title = f"{info.name} {info.height}x{info.width} on {segmenter.backend}"
+    title = f"{info.name} {info.height}x{info.width} on {segmenter.description}"
     with _ctrl_c() as stop, open_sink(arguments.sink, source, overlay, title, stop) as sink:
         print(f"{title}: {source.title} -> {arguments.sink}", file=sys.stderr)
         with tqdm(total=source.length, unit="frame", disable=True if in_window else None) as bar:  # None: if a terminal

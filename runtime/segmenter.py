@@ -25,12 +25,14 @@ def open_backend(
     precision: str = "fp32",
     threads: int | None = None,
     plugin: Path | None = None,
+    operators: bool = True,
 ) -> Backend:
     """Load a network: from a bundle folder in the given precision, or from one .onnx or .engine file.
 
     ``auto`` is TensorRT for an .engine file and ONNX Runtime for everything else. The torch backend runs the bundle's
     ``model.pt2``, given by the folder or by the file. ``threads`` counts for the backends that compute on the CPU,
-    ``plugin`` (the library with the network's operators; None looks for it) for TensorRT.
+    ``plugin`` (the library with the network's operators; None looks for it) for TensorRT. With ``operators`` False ONNX
+    Runtime does without the library of scripts/build_cpu_operators.sh.
 
     A bundle's file is checked against the manifest first. Raises UserError for anything that cannot be loaded.
     """
@@ -46,10 +48,10 @@ def open_backend(
         return _open_torch(path, precision, threads)
     if backend == "tensorrt" or (backend == "auto" and path.suffix == ".engine"):
         return _open_tensorrt(path, precision, plugin)
-    return _open_onnx_runtime(path, precision, threads)
+    return _open_onnx_runtime(path, precision, threads, operators)
 
 
-def _open_onnx_runtime(path: Path, precision: str, threads: int | None) -> Backend:
+def _open_onnx_runtime(path: Path, precision: str, threads: int | None, operators: bool) -> Backend:
     from runtime.backends.onnx_runtime import OnnxRuntimeBackend
 
     if path.is_dir():
@@ -58,7 +60,7 @@ def _open_onnx_runtime(path: Path, precision: str, threads: int | None) -> Backe
         bundle.verify_file(path)
     elif path.suffix != ".onnx":
         raise UserError(f"ONNX Runtime cannot run {path}. Give a bundle folder or a .onnx file.")
-    return OnnxRuntimeBackend(path, threads=threads)
+    return OnnxRuntimeBackend(path, threads=threads, operators=operators)
 
 
 def _open_torch(path: Path, precision: str, threads: int | None) -> Backend:
@@ -116,8 +118,11 @@ class Segmenter:
         precision: str = "fp32",
         threads: int | None = None,
         plugin: Path | None = None,
+        operators: bool = True,
     ) -> None:
-        self._backend = open_backend(path, backend, precision=precision, threads=threads, plugin=plugin)
+        self._backend = open_backend(
+            path, backend, precision=precision, threads=threads, plugin=plugin, operators=operators
+        )
         self._free_slots = deque(self._backend.slots)  # a deque: start() takes and labels() gives back in two threads
         self._closed = False
 
@@ -130,6 +135,11 @@ class Segmenter:
     def backend(self) -> str:
         """The name of the backend that runs the network."""
         return self._backend.name
+
+    @property
+    def description(self) -> str:
+        """The backend's name, and what it runs the network with beside the file itself."""
+        return f"{self.backend} with compiled operators" if self._backend.uses_operators else self.backend
 
     @property
     def precision(self) -> str:

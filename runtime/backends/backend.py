@@ -41,6 +41,7 @@ class Backend(Protocol):
     info: ModelInfo
     has_logits: bool
     slots: tuple[Slot, ...]
+    uses_operators: bool = False  # compiled for this CPU, beside what the file holds
 
     def labels(self, image_nhwc: np.ndarray) -> np.ndarray:
         """Labels uint8 [N, H, W]; the next call may overwrite them."""

@@ -8,6 +8,7 @@ import numpy as np
 import onnxruntime
 
 from runtime.backends.backend import Backend, CpuSlot
+from runtime.backends.onnx_operators.library import grouped_model, register_operators
 from runtime.bundle import ONNX_METADATA_KEY, ModelInfo
 from runtime.errors import UserError
 
@@ -18,15 +19,20 @@ _EXPORT_AGAIN = "Give a .onnx file that scripts/export.sh wrote, or export the c
 class OnnxRuntimeBackend(Backend):
     """Runs an exported ONNX file. ``threads`` is per operator; None leaves the choice to ONNX Runtime.
 
-    Raises UserError if the file is missing, broken or not an exported HyperSeg.
+    Where the library of operators was built, a file NAME.fp32.onnx runs with it (``uses_operators``). Without it, or
+    with ``operators`` False, the file's own function bodies run. Raises UserError if the file is missing, broken or not
+    an exported HyperSeg.
     """
 
     name = "onnxruntime"
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None, operators: bool = True) -> None:
         self.path = path
         self.precision = _precision(path)
-        self._session = _open_session(path, threads)
+        options = _session_options(threads)
+        # The library knows float32; the operators of the other precisions' files are of float16.
+        self.uses_operators = operators and self.precision == "fp32" and register_operators(options)
+        self._session = _open_session(path, options, grouped=self.uses_operators)
         self.info = _model_info(self._session, path)
         outputs = {output.name: output.type for output in self._session.get_outputs()}
         self.has_logits = "logits" in outputs
@@ -62,17 +68,23 @@ def _precision(path: Path) -> str:
     return precision if precision in ("fp32", "fp16", "int8") else "unknown"
 
 
-def _open_session(path: Path, threads: int | None) -> onnxruntime.InferenceSession:
-    if not path.is_file():
-        raise UserError(f"{path} does not exist. {_EXPORT_AGAIN}")
+def _session_options(threads: int | None) -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only: the optimiser's warnings are of no use to whoever runs a demo
     # Or it adds Q/DQ of its own, which round biases too; TensorRT keeps these as they are.
     options.add_session_config_entry("session.disable_quant_qdq", "1")
     if threads is not None:
         options.intra_op_num_threads = threads
+    return options
+
+
+def _open_session(path: Path, options: onnxruntime.SessionOptions, *, grouped: bool) -> onnxruntime.InferenceSession:
+    """Open the file as it is or, for the library of operators, with the encoder's blocks grouped into operators."""
+    if not path.is_file():
+        raise UserError(f"{path} does not exist. {_EXPORT_AGAIN}")
     try:
-        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        model = grouped_model(path) if grouped else str(path)
+        return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime's exceptions have no common base
         reason = str(error).splitlines()[0]
         raise UserError(

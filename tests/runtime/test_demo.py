@@ -317,7 +317,7 @@ def test_ctrl_c_ends_the_wait_for_a_lost_camera_at_once(tmp_path: Path, colour_b
         process = subprocess.Popen(
             [sys.executable, *map(str, words)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        assert process.stderr.readline().startswith("colours 32x48 on onnxruntime: ")
+        assert process.stderr.readline().startswith("colours 32x48 on onnxruntime")
         assert "next attempt in 1 s" in process.stderr.readline()
         server.close()
         while "next attempt in 8 s" not in (line := process.stderr.readline()):

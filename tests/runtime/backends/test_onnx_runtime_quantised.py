@@ -1,7 +1,7 @@
 import numpy as np
 import onnx
 
-from runtime.backends.onnx_runtime import _open_session
+from runtime.backends.onnx_runtime import _open_session, _session_options
 
 CONV = """
 <ir_version: 10, opset_import: ["": 19]>
@@ -24,5 +24,5 @@ def test_the_bias_of_a_quantised_convolution_stays_a_float(tmp_path):
     """An INT32 bias, in steps of the scales' product, here 1, would be 0."""
     onnx.save(onnx.parser.parse_model(CONV), tmp_path / "small.onnx")
     x = np.array([[[[0, 1], [2, 3]]]], np.float32)
-    (y,) = _open_session(tmp_path / "small.onnx", 1).run(None, {"x": x})
+    (y,) = _open_session(tmp_path / "small.onnx", _session_options(1), grouped=False).run(None, {"x": x})
     np.testing.assert_allclose(y, 2 * x + 0.3, rtol=1e-6)  # whole tenths, in float32
