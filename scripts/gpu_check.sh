@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Checks the CUDA kernels on this machine's GPU and writes a dated report: scripts/gpu_check.sh [--out FILE]
+# Checks CUDA kernels and engines on this machine's GPU and writes a dated report:
+#   scripts/gpu_check.sh [--checkpoint TRAINED] [--out FILE]
 # It needs nvcc and a Python with torch. HYPERSEG_PYTHON=python3 scripts/gpu_check.sh takes the Python named and
 # installs nothing, for a machine without a network.
 if [ -n "${HYPERSEG_PYTHON:-}" ]; then

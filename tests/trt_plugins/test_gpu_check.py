@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 from dataclasses import replace
+from functools import partial
+from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -17,12 +19,35 @@ import torch
 from tests.trt_plugins.kernel_library import build
 from training import create_model
 from training.network import dpwconv as specification
-from trt_plugins.gpu.cases import random_tensors, run
-from trt_plugins.gpu.correctness import check_values, clean, runner_line, sanitize, sanitizer_cases
-from trt_plugins.gpu.floors import Ceilings, level_floor_us, level_work, operator_work, operators_floor_us
+from training.network.decoder import coordinates as training_coordinates
+from training.network.decoder import level_input
+from training.network.label_head import label_head
+from trt_plugins.gpu import fusion
+from trt_plugins.gpu.cases import Head, Specification, coordinates, random_logits, random_tensors, run, stacked
+from trt_plugins.gpu.correctness import (
+    check_labels,
+    check_values,
+    clean,
+    head_line,
+    label_error,
+    runner_line,
+    sanitize,
+    sanitizer_cases,
+    sanitizer_heads,
+)
+from trt_plugins.gpu.floors import Ceilings, head_work, level_floor_us, level_work, operator_work, operators_floor_us
 from trt_plugins.gpu.library import BuildError, DpwConvParams, KernelLibrary, build_library, build_runner, find_nvcc
 from trt_plugins.gpu.report import Check, Failed, NotRun, Report, attempt, read, report_path, summary, write
-from trt_plugins.gpu.shapes import operators_to_check, published_levels, small_shapes
+from trt_plugins.gpu.shapes import (
+    fused,
+    heads_to_check,
+    operators_to_check,
+    published_heads,
+    published_levels,
+    small_heads,
+    small_levels,
+    small_shapes,
+)
 from trt_plugins.gpu.speed import Times, level_row, total_row
 
 ROOT = Path(__file__).parents[2]
@@ -55,10 +80,36 @@ def test_a_level_of_three_operators_also_moves_its_hidden_maps():
     assert level_work(level, 2).bytes == 2 * (3 * pixels + 6 * pixels // 4 + theta * patches + 21 * pixels)
 
 
+def test_bytes_and_operations_of_a_label_head_by_hand():
+    work = head_work(published_heads()["cityscapes-m"], 2)
+    assert work.bytes == 2 * (19 * 256 * 512 + 512 * 1024)
+    assert work.operations == 2 * 4 * 19 * 512 * 1024
+    assert head_work(Head("alone", 21, 512, 512, 1, batch=3), 4).bytes == 3 * 4 * 22 * 512 * 512
+    assert head_work(Head("alone", 21, 512, 512, 1), 4).operations == 0
+
+
+@pytest.mark.parametrize("positions", [0, 1])
+def test_a_fused_case_is_the_level_on_the_input_of_the_model(positions):
+    (case,) = (level for level in small_levels() if level.name == "small level 7")
+    case = replace(case, positions=positions, previous_channels=5 - 2 * positions)
+    tensors = random_tensors(case, torch.float64, "cpu", seed=0)
+    whole = level_input(tensors.x, tensors.previous, bool(positions))
+    assert torch.equal(
+        run(case, Specification(), tensors),
+        run(replace(case, fused=False), specification, replace(tensors, x=whole, previous=None)),
+    )
+    assert torch.equal(coordinates(tensors.x), training_coordinates(tensors.x))
+    assert stacked(tensors.x, tensors.previous, coordinates(tensors.x)).shape[1] == 9 + 2 * (1 - positions)
+
+
 @pytest.mark.parametrize("name", published_levels())
 def test_levels_are_those_of_the_model(name):
     model = create_model(name)
     plan, (height, width) = model.decoder.plan, model.config.input_size
+    head, last = published_heads()[name], published_levels()[name][-1]
+    assert head.classes == len(model.config.labels.classes)
+    assert (head.height * head.scale, head.width * head.scale) == (height, width)
+    assert (head.height, head.width) == (last.height, last.width)
     levels = published_levels()[name]
     assert len(levels) == len(plan.levels)
     for index, (case, level) in enumerate(zip(levels, plan.levels, strict=True)):
@@ -91,13 +142,32 @@ def test_a_level_computes_what_the_folded_level_of_the_model_does(name):
 def test_cases_cover_both_batches_and_every_small_shape():
     cases = operators_to_check()
     assert len({case.name for case in cases}) == len(cases)
-    # voc-l has 2 point-wise levels and 4 of three operators, the others one operator a level.
-    assert len(cases) == 2 * (2 + 4 * 3 + 5 + 5 + 5 + 6) + len(small_shapes())
+    # voc-l has 2 point-wise levels and 4 of three operators, the others one operator a level. All levels but the first
+    # are fused, too, of voc-l's three operators the first.
+    plain, with_previous = 2 + 4 * 3 + 5 + 5 + 5 + 6, 5 + 4 + 4 + 4 + 5
+    assert len(cases) == 2 * (plain + with_previous) + len(small_shapes()) + len(small_levels())
+    assert sum(case.fused for case in cases) == 2 * with_previous + len(small_levels())
     assert {case.batch for case in cases} == {1, 2, 3}
     assert all(len(case.operators) == 1 for case in cases)
-    for small in small_shapes():  # each is legal: the specification takes it
+    for small in (*small_shapes(), *small_levels()):  # each is legal: the specification takes it
         tensors = random_tensors(small, torch.float64, "cpu", seed=0)
-        assert run(small, specification, tensors).isfinite().all()
+        assert run(small, Specification(), tensors).isfinite().all()
+    for level in small_levels():
+        assert (level.height % 2, level.width % 2) == (0, 0)
+        assert level.skip_channels >= 1
+    heads = heads_to_check()
+    assert len({head.name for head in heads}) == len(heads) == 2 * 5 + len(small_heads())
+
+
+def test_only_the_first_operator_of_a_fused_level_is_fused():
+    level = fused(published_levels()["voc-l"][3])
+    assert [step.fused for step in level.steps] == [True, False, False]
+    small = replace(level, grid=(2, 3), height=16, width=24)
+    tensors = random_tensors(small, torch.float64, "cpu", seed=0)
+    assert (tensors.x.shape, tensors.previous.shape) == ((1, 8, 16, 24), (1, 12, 8, 12))
+    whole = replace(tensors, x=level_input(tensors.x, tensors.previous), previous=None)
+    expected = run(replace(small, fused=False), specification, whole)
+    assert torch.equal(run(small, Specification(), tensors), expected)
 
 
 def test_ratios_of_levels_and_decoders():
@@ -159,7 +229,7 @@ def test_without_a_gpu_nothing_passes_and_nothing_fails(tmp_path, with_out):
         stdout=subprocess.PIPE,
         text=True,
     )
-    assert (result.returncode, result.stdout.count("not run  "), result.stdout.count("passed")) == (0, 10, 0)
+    assert (result.returncode, result.stdout.count("not run  "), result.stdout.count("passed")) == (0, 20, 0)
     assert out.exists() == with_out
     assert sorted(ROOT.glob("docs/reports/*")) == reports
     if with_out:
@@ -184,6 +254,43 @@ def test_a_wrong_or_unwritten_value_fails_a_case(last):
     json.dumps(failure.value.figures, allow_nan=False)
 
 
+def labels_but_for_one(wrong):
+    """A label head whose last label is wrong, or, given the last right one, as wrong as ``wrong`` makes it."""
+
+    def head(logits, scale, out):
+        out.copy_(label_head(logits, scale))
+        out[..., -1, -1] = wrong(out[..., -1, -1])
+
+    return SimpleNamespace(label_head=head)
+
+
+@pytest.mark.parametrize("wrong", [lambda right: float("nan"), lambda right: 256, lambda right: right + 0.5])
+def test_what_is_no_class_fails_a_head(wrong):
+    with pytest.raises(Failed, match="1 of 1 cases beyond 1e-05: small head 6") as failure:
+        check_labels(labels_but_for_one(wrong), torch.float32, [small_heads()[6]], "cpu")
+    json.dumps(failure.value.figures, allow_nan=False)
+
+
+def test_the_wrong_one_of_equal_logits_fails_a_head_where_enlarging_is_exact():
+    head = Head("ties", 9, 12, 12, 2)
+
+    def last_of_equals(logits, scale, out):
+        wide = torch.nn.functional.interpolate(logits, scale_factor=float(scale), mode="bilinear")
+        out.copy_(head.classes - 1 - wide.flip(1).argmax(1))
+
+    check_labels(
+        SimpleNamespace(label_head=lambda x, s, out: out.copy_(label_head(x, s))), torch.float32, [head], "cpu"
+    )
+    with pytest.raises(Failed, match="ties"):
+        check_labels(SimpleNamespace(label_head=last_of_equals), torch.float32, [head], "cpu")
+
+
+def test_how_wrong_a_label_is():
+    logits, head = torch.tensor([1.0, -4.0, 3.0]).view(1, 3, 1, 1), Head("one", 3, 1, 1, 1)
+    for label, error in ((2, 0.0), (0, 0.5), (1, 1.75), (3, inf), (-1, inf)):
+        assert label_error(logits, torch.full((1, 1, 1), label).double(), head) == error
+
+
 class OnCpu(KernelLibrary):
     """The binding with the kernels' own source compiled for the CPU behind it."""
 
@@ -194,10 +301,16 @@ class OnCpu(KernelLibrary):
         assert getattr(self._library, name)(ctypes.byref(params)) == 0
 
 
+@pytest.fixture(scope="module")
+def on_cpu(tmp_path_factory):
+    return OnCpu(build(tmp_path_factory.mktemp("kernels")))
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_the_binding_hands_every_value_to_the_kernels(tmp_path, dtype):
-    check_values(OnCpu(build(tmp_path)), dtype, small_shapes(), "cpu")
+def test_the_binding_hands_every_value_to_the_kernels(on_cpu, dtype):
+    check_values(on_cpu, dtype, (*small_shapes(), *small_levels()), "cpu")
+    check_labels(on_cpu, dtype, small_heads(), "cpu")
 
 
 def test_the_binding_refuses_what_the_kernels_cannot_see():
@@ -211,6 +324,10 @@ def test_the_binding_refuses_what_the_kernels_cannot_see():
     ):
         with pytest.raises(ValueError, match=message):
             library.dpwconv(*arguments, out_channels=5)
+    with pytest.raises(ValueError, match="not half of"):
+        library.dpwconv(x, weight, bias, out_channels=5, previous=torch.zeros(2, 1, 4, 2))
+    with pytest.raises(ValueError, match=r"out .* is not \(2, 8, 8\)"):
+        library.label_head(x, 2, out=torch.zeros(2, 4, 4))
     with pytest.raises(ValueError, match="on a CUDA device"):
         KernelLibrary._launch(library, "dpwconv", None, x)
 
@@ -219,7 +336,42 @@ def test_runner_reads_as_many_numbers_as_are_written():
     source = (ROOT / "trt_plugins/gpu/runner.cu").read_text()
     fields = source.partition("struct Case {")[2].partition("}")[0].replace("int32_t", "").strip(" \n;").split(",")
     lines = {runner_line(case, dtype) for case in sanitizer_cases() for dtype in (torch.float32, torch.float16)}
-    assert {len(line.split()) for line in lines} == {len(fields)} == {18}
+    lines |= {head_line(head, torch.float16) for head in sanitizer_heads()}
+    assert {len(line.split()) for line in lines} == {len(fields)} == {21}
+
+
+def test_lines_for_the_runner_by_hand():
+    level = next(level for level in small_levels() if level.name == "small level 7")
+    assert runner_line(level, torch.float16) == "1 1 3 9 11 5 12 12 254 3 2 3 3 1 0 0 1 0 3 1 0"
+    assert runner_line(small_shapes()[1], torch.float32) == "0 0 3 7 0 5 3 11 39 3 11 1 1 1 3 0 1 0 0 0 0"
+    assert head_line(Head("", 19, 10, 14, 2), torch.float16) == "2 1 1 19 0 0 10 14" + " 0" * 12 + " 2"
+
+
+def test_rows_of_fusing_beside_separate_steps_and_the_floor():
+    row = fusion.level_row(LEVEL_4, 20.0, 50.0, CEILINGS)
+    assert row["separate/fused"] == 2.5
+    assert row["fused/floor"] == pytest.approx(20 / 14.541, rel=1e-3)
+    head = fusion.head_row(published_heads()["cityscapes-m"], 12.0, 60.0, CEILINGS)
+    assert head["fused/floor"] == pytest.approx(12 / 6.029, rel=1e-3)  # 6.03 MB at 1 MB a microsecond
+
+
+def test_separate_steps_compute_what_the_fused_operators_do(monkeypatch):
+    calls = []
+    monkeypatch.setattr(fusion, "time_us", lambda call, sets: calls.append(call(sets[0])) or 1.0)
+    for count in ("input_sets", "head_sets"):
+        monkeypatch.setattr(fusion, count, lambda case: 1)
+    for draw in (random_tensors, random_logits):
+        on_cpu = partial(lambda draw, case, dtype, device, seed: draw(case, torch.float32, "cpu", seed), draw)
+        monkeypatch.setattr(fusion, draw.__name__, on_cpu)
+    level = replace(published_levels()["cityscapes-m"][4], grid=(1, 2), height=16, width=32)
+    functions = SimpleNamespace(
+        dpw_inverted_residual=Specification().dpw_inverted_residual,
+        label_head=lambda logits, scale: label_head(logits, scale),
+    )
+    fusion.time_level(level, functions)
+    torch.testing.assert_close(calls[0], calls[1])
+    fusion.time_head(Head("head", 5, 6, 7, 2), functions)
+    assert (calls[2] == calls[3]).float().mean() > 0.95  # in separate steps enlarged FP16 is rounded
 
 
 def test_only_a_closing_line_without_errors_is_clean():

@@ -15,16 +15,16 @@ from typing import Any
 
 import torch
 
-from trt_plugins.gpu import ladder
-from trt_plugins.gpu.correctness import SANITIZER_TOOLS, all_values, sanitize
-from trt_plugins.gpu.engine import compare_engine
+from trt_plugins.gpu import engine, fusion, ladder
+from trt_plugins.gpu.correctness import SANITIZER_TOOLS, all_labels, all_values, sanitize
 from trt_plugins.gpu.library import KernelLibrary, build_library, build_runner, find_nvcc
-from trt_plugins.gpu.report import Check, NotRun, Report, attempt, report_path, summary, write
+from trt_plugins.gpu.report import Check, Failed, NotRun, Report, attempt, report_path, summary, write
 from trt_plugins.gpu.speed import measure
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "out/gpu_check"
 REPORTS = ROOT / "docs/reports"
+TRAINED = ROOT / "out/quickstart/training/best.ckpt"
 
 
 def main() -> int:
@@ -32,14 +32,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(
         prog="scripts/gpu_check.sh",
         description="Builds the CUDA kernels for this machine's GPU and checks them: values against PyTorch in FP32 "
-        "and FP16, compute-sanitizer, speed against PyTorch eager, torch.compile and the device's floor. The "
-        "variable HYPERSEG_PYTHON names a Python that has torch; nothing is installed then.",
+        "and FP16, compute-sanitizer, speed against PyTorch eager, torch.compile and the device's floor. With TensorRT "
+        "also whole engines: parity with PyTorch, time by layer, frames end to end. The variable HYPERSEG_PYTHON names "
+        "a Python that has torch; nothing is installed then.",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        metavar="FILE",
+        help="a trained network, for engines in FP16 and INT8 (default: scripts/quickstart.sh's, where it is)",
     )
     parser.add_argument(
         "--out", type=Path, help="the JSON report (default: docs/reports/DATE-DEVICE.json; without a GPU none)"
     )
-    out = parser.parse_args().out
-    report = Report(f"{datetime.now(UTC):%Y-%m-%d}", describe_machine(), tuple(run_checks()))
+    arguments = parser.parse_args()
+    out, trained = arguments.out, arguments.checkpoint or (TRAINED if TRAINED.is_file() else None)
+    report = Report(f"{datetime.now(UTC):%Y-%m-%d}", describe_machine(), tuple(run_checks(trained)))
     print(summary(report))
     if out is not None or torch.cuda.is_available():
         path = out or report_path(REPORTS, report)
@@ -50,8 +58,11 @@ def main() -> int:
     return int(report.failed)
 
 
-def run_checks() -> list[Check]:
-    """Run the checks in turn, each on its own; without a GPU or a library they say so."""
+def run_checks(trained: Path | None = None) -> list[Check]:
+    """Run the checks in turn, each on its own; without a GPU or a library they say so.
+
+    ``trained`` is the checkpoint of a trained network.
+    """
     built: list[KernelLibrary] = []
     runner: list[Path] = []
 
@@ -89,15 +100,33 @@ def run_checks() -> list[Check]:
         major, minor = torch.cuda.get_device_capability()
         return ladder.measure(BUILD / "ladder", f"{major}{minor}", _say)
 
+    speed_engines = engine.Engines(BUILD / "engines")
+    parity_engines = speed_engines if trained is None else engine.Engines(BUILD / "trained", trained)
+    frames: dict[str, Any] = {}
+
+    def time_frames() -> dict[str, Any]:
+        try:
+            frames.update(engine.frames_table(speed_engines.time_frames, _say))
+        except Failed as failure:  # what was timed is judged nevertheless
+            frames.update(failure.figures)
+            raise
+        return frames
+
     checks: list[tuple[str, Callable[[], dict[str, Any]]]] = [
         ("build", build),
         ("FP32 against float64 PyTorch", lambda: all_values(library(), torch.float32)),
         ("FP16 against float64 PyTorch", lambda: all_values(library(), torch.float16)),
+        ("labels, FP32 against float64 PyTorch", lambda: all_labels(library(), torch.float32)),
+        ("labels, FP16 against float64 PyTorch", lambda: all_labels(library(), torch.float16)),
         *((f"compute-sanitizer {tool}", partial(under_sanitizer, tool)) for tool in SANITIZER_TOOLS),
         ("speed, PyTorch eager and floors", time_levels),
         ("speed of torch.compile", all_compiled),
+        ("speed of fusing", lambda: fusion.measure(library(), _say)),
         ("ladder", time_steps),
-        ("TensorRT engine against PyTorch", lambda: compare_engine(BUILD / "engine")),
+        *((f"engine {name} against PyTorch", partial(parity_engines.compare, name)) for name in engine.COMPARED),
+        *((f"layers of engine {name}", partial(speed_engines.profile, name)) for name in ("fp16", "int8")),
+        ("frames end to end", time_frames),
+        ("aims", lambda: engine.judge_aims(frames, torch.cuda.get_device_name())),
     ]
     if not torch.cuda.is_available():
         return [Check(name, "not run", "PyTorch finds no CUDA GPU on this machine") for name, _ in checks]

@@ -7,11 +7,17 @@ from math import prod
 from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+from training.network import dpwconv as patch_convolutions
 
 
 class Functions(Protocol):
-    """The two operators with the signatures of training.network.dpwconv, which is one such pair."""
+    """The two operators with the signatures of training.network.dpwconv, which is one such pair.
+
+    For a fused case they also take the previous level's output, ``previous``, and ``positions``.
+    """
 
     @property
     def dpwconv(self) -> Any:
@@ -78,26 +84,85 @@ class Case:
     grid: tuple[int, int]  # Nh, Nw
     weight_channels: int  # K
     previous_channels: int = 0  # of a decoder level: those of its input that the level before wrote at half the size
+    positions: int = 1  # of a decoder level: 1 where its input begins with two channels of coordinates
+    fused: bool = False  # the first operator reads skip map and previous level instead of the map stacked from them
     batch: int = 1
 
     @property
     def steps(self) -> tuple[Case, ...]:
-        """The same with one operator each."""
+        """The same with one operator each, of which only the first may be fused."""
         if len(self.operators) == 1:
             return (self,)
         return tuple(
-            replace(self, name=f"{self.name}, step {index}", operators=(operator,))
+            replace(self, name=f"{self.name}, step {index}", operators=(operator,), fused=self.fused and index == 0)
             for index, operator in enumerate(self.operators)
         )
+
+    @property
+    def skip_channels(self) -> int:
+        """Channels of a decoder level's skip map."""
+        return self.operators[0].in_channels - 2 * self.positions - self.previous_channels
+
+
+@dataclass(frozen=True)
+class Head:
+    """Logits [N, classes, height, width] whose enlargement ``scale`` times gives the labels."""
+
+    name: str
+    classes: int
+    height: int
+    width: int
+    scale: int
+    batch: int = 1
 
 
 @dataclass(frozen=True)
 class Tensors:
-    """What a case reads: x [N, in, H, W], weight [N, K, Nh, Nw], and each operator's biases."""
+    """What a case reads: x [N, in, H, W], weight [N, K, Nh, Nw], and each operator's biases.
+
+    Of a fused case x is the skip map, and ``previous`` the level before, [N, previous, H / 2, W / 2].
+    """
 
     x: Tensor
     weight: Tensor
     biases: tuple[tuple[Tensor, ...], ...]
+    previous: Tensor | None = None
+
+
+class Specification:
+    """Both operators as training.network.dpwconv defines them; a fused one on the map that ``stacked`` makes."""
+
+    @staticmethod
+    def dpwconv(x: Tensor, *tensors: Tensor, previous: Tensor | None = None, positions: int = 0, **more: Any) -> Tensor:
+        """One DPWConv, or DPWConvLevel with ``previous``."""
+        return patch_convolutions.dpwconv(_whole(x, previous, positions), *tensors, **more)
+
+    @staticmethod
+    def dpw_inverted_residual(
+        x: Tensor, *tensors: Tensor, previous: Tensor | None = None, positions: int = 0, **more: Any
+    ) -> Tensor:
+        """One DPWInvertedResidual, or DPWInvertedResidualLevel with ``previous``."""
+        return patch_convolutions.dpw_inverted_residual(_whole(x, previous, positions), *tensors, **more)
+
+
+def _whole(x: Tensor, previous: Tensor | None, positions: int) -> Tensor:
+    return x if previous is None else stacked(x, previous, coordinates(x) if positions else None)
+
+
+def stacked(skip: Tensor, previous: Tensor, positions: Tensor | None) -> Tensor:
+    """Stack coordinates [N, 2, H, W], if there are any, skip map and enlarged previous level: [N, 2 + C + C', H, W].
+
+    This is training.network.decoder.level_input, which cannot be imported where there is nothing but torch.
+    """
+    enlarged = F.interpolate(previous, scale_factor=2.0, mode="bilinear", align_corners=False)
+    return torch.cat([skip, enlarged] if positions is None else [positions, skip, enlarged], 1)
+
+
+def coordinates(skip: Tensor) -> Tensor:
+    """The x and y position of each pixel of [N, C, H, W], from -1 to 1: [N, 2, H, W]."""
+    n, _, height, width = skip.shape
+    x, y = (torch.linspace(-1, 1, size, dtype=skip.dtype, device=skip.device) for size in (width, height))
+    return torch.stack(torch.meshgrid(x, y, indexing="xy"))[None].expand(n, -1, -1, -1)
 
 
 def random_tensors(case: Case, dtype: torch.dtype, device: str, seed: int) -> Tensors:
@@ -108,16 +173,28 @@ def random_tensors(case: Case, dtype: torch.dtype, device: str, seed: int) -> Te
         return torch.randn(shape, generator=generator, device=device)
 
     fan_in = max(operator.in_channels // operator.group for operator in case.operators)
-    return Tensors(
-        normal(case.batch, case.operators[0].in_channels, case.height, case.width).to(dtype),
-        (normal(case.batch, case.weight_channels, *case.grid) * fan_in**-0.5).to(dtype),
-        tuple(tuple(normal(size).to(dtype) for size in operator.bias_shapes) for operator in case.operators),
-    )
+    in_channels = case.skip_channels if case.fused else case.operators[0].in_channels
+    x = normal(case.batch, in_channels, case.height, case.width).to(dtype)
+    weight = (normal(case.batch, case.weight_channels, *case.grid) * fan_in**-0.5).to(dtype)
+    biases = tuple(tuple(normal(size).to(dtype) for size in operator.bias_shapes) for operator in case.operators)
+    if not case.fused:
+        return Tensors(x, weight, biases)
+    previous = normal(case.batch, case.previous_channels, case.height // 2, case.width // 2).to(dtype)
+    return Tensors(x, weight, biases, previous)
 
 
-def run(case: Case, functions: Functions, tensors: Tensors) -> Tensor:
-    """Run the case's operators one after the other: [N, out, H, W]."""
+def random_logits(head: Head, dtype: torch.dtype, device: str, seed: int) -> Tensor:
+    """Draw logits [N, classes, height, width]."""
+    generator = torch.Generator(device).manual_seed(seed)
+    shape = head.batch, head.classes, head.height, head.width
+    return torch.randn(shape, generator=generator, device=device).to(dtype)
+
+
+def run(case: Case, functions: Functions, tensors: Tensors, **more: Any) -> Tensor:
+    """Run the case's operators one after the other: [N, out, H, W]. ``more`` goes to a case's only operator."""
     y = tensors.x
+    level = {} if tensors.previous is None else {"previous": tensors.previous, "positions": case.positions}
     for operator, biases in zip(case.operators, tensors.biases, strict=True):
-        y = operator(functions, y, tensors.weight, biases)
+        y = operator(functions, y, tensors.weight, biases, **level, **more)
+        level = {}
     return y

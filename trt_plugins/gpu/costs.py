@@ -12,14 +12,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import ceil, prod
 
-from trt_plugins.gpu.cases import Case, Operator
-from trt_plugins.gpu.floors import operator_work
+from trt_plugins.gpu.cases import Case, Head, Operator
+from trt_plugins.gpu.floors import head_work, level_work, operator_work
 
 LANES = 32
 VALUE_BYTES = 2  # FP16
 OUTPUTS = 24  # that a thread of steps 2, 4 and 5 keeps in registers
 TILE = 16  # pixels, each way
 PLANE = 8  # hidden channels, or channels of a product on tensor cores
+_RESIDENT = 5  # planes of x that a warp of steps 7 and 8 reads once and keeps in registers
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,8 @@ class Device:
 
 H200 = Device("H200", 132, 1.98e9, 4.3e12, 2048)
 ORIN = Device("AGX Orin 64 GB", 16, 1.3e9, 204e9, 1024)
+ORIN_NX = Device("Orin NX 16 GB", 8, 0.918e9, 102e9, 1024)
+RTX_4090 = Device("RTX 4090", 128, 2.52e9, 1008e9, 256)  # products summed in FP32, at half the rate of FP16 sums
 
 
 @dataclass(frozen=True)
@@ -151,13 +154,12 @@ def pixel_tile(case: Case) -> Cost:
     return Cost(multiply_adds, 0, b.least_bytes, _accesses(accesses), shared_bytes)
 
 
-def tensor_core(case: Case, strip_rows: int = 4, together: int = 2) -> Cost:
+def tensor_core(case: Case) -> Cost:
     """Count 6_tensor_core.cu with one patch a block; its accesses are a warp's, of two FP16 values a lane.
 
-    A warp owns ``strip_rows`` rows of eight columns, and ``together`` planes of hidden channels are expanded at a time;
-    the library's numbers are the defaults.
+    A warp owns four rows of eight columns, and two planes of hidden channels are expanded at a time.
     """
-    b = _block(case)
+    b, strip_rows, together = _block(case), 4, 2
     warps = TILE // strip_rows * TILE // 8
     products = ceil(ceil(b.window / 16) / warps)  # of 16 pixels that a warp expands at a time
     planes, depth, outputs = ceil(b.hidden / PLANE), ceil(b.inputs / PLANE), ceil(b.outputs / PLANE)
@@ -168,15 +170,65 @@ def tensor_core(case: Case, strip_rows: int = 4, together: int = 2) -> Cost:
     project = planes * warps * outputs
     # Rows of an odd number of planes; x is loaded a value a lane and stored eight a lane.
     x_row, project_row = (PLANE * (n + 1 - n % 2) for n in (depth, planes))
-    x = b.window * depth * (PLANE + 4)
     theta = planes * PLANE * (x_row + b.taps) + outputs * PLANE * project_row
-    staged = _accesses(x) + 2 * _accesses(theta)
+    staged = _accesses(b.window * depth * (PLANE + 4)) + 2 * _accesses(theta)
     written = _accesses(TILE**2 * b.outputs)
     shared_bytes = VALUE_BYTES * (b.window * (x_row + together * PLANE) + theta) + 2 * 4 * planes * PLANE
     return Cost(
         b.tiles * planes * PLANE * b.taps * TILE**2,
         b.tiles * matrix * 16 * PLANE * 8,
         b.least_bytes,
+        b.tiles * (expand + depthwise + project + staged + written),
+        shared_bytes,
+    )
+
+
+def fewer_instructions(case: Case, strip_rows: int = 4) -> Cost:
+    """Count 7_fewer_instructions.cu: x stays in registers, one plane is expanded while another is filtered.
+
+    A warp owns ``strip_rows`` rows of eight columns, the library's number is the default. Of the depthwise
+    multiply-adds an instruction does two.
+    """
+    b = _block(case)
+    # x is loaded a value a lane and stored eight a lane.
+    staged_x = b.window * ceil(b.inputs / PLANE) * (PLANE + 4)
+    return _in_registers(b, b.inputs, staged_x, 0, b.least_bytes, strip_rows)
+
+
+def fused_level(case: Case) -> Cost:
+    """Count 8_fused_level.cu, the same kernel on a map that it makes of a skip map and the previous level."""
+    b, previous = _block(case), case.previous_channels
+    skip_depth, previous_depth = ceil((b.inputs - previous) / PLANE), ceil(previous / PLANE)
+    skip = b.window * (case.skip_channels + 4 * skip_depth)
+    # Four channels of four pixels are made of sixteen values and stored two a lane, with three interpolations a value.
+    enlarged = b.window // 4 * 2 * previous_depth * (16 + 8)
+    interpolated = b.tiles * b.window * previous * 3 * 2
+    least_bytes = level_work(case, VALUE_BYTES).bytes
+    return _in_registers(b, PLANE * (skip_depth + previous_depth), skip + enlarged, interpolated, least_bytes)
+
+
+def _in_registers(
+    b: _Block, inputs: int, staged_x: int, interpolated: int, least_bytes: int, strip_rows: int = 4
+) -> Cost:
+    warps = TILE // strip_rows * TILE // 8
+    products = ceil(ceil(b.window / 16) / warps)  # of 16 pixels that a warp expands
+    planes, depth, outputs = ceil(b.hidden / PLANE), ceil(inputs / PLANE), ceil(b.outputs / PLANE)
+    if depth > _RESIDENT:
+        raise ValueError(f"{inputs} channels of x do not stay in registers")
+    matrix = planes * warps * (depth * products + outputs * strip_rows // 2)
+    expand = warps * depth * (2 * products + planes) + planes * warps * products * 2
+    depthwise = planes * warps * 3 * (3 + strip_rows + 2)
+    project = planes * warps * outputs
+    # Rows of an odd number of planes.
+    x_row, project_row = (PLANE * (n + 1 - n % 2) for n in (depth, planes))
+    theta = planes * PLANE * (x_row + b.taps) + outputs * PLANE * project_row
+    staged = _accesses(staged_x) + 2 * _accesses(theta)
+    written = _accesses(TILE**2 * b.outputs)
+    shared_bytes = VALUE_BYTES * (b.window * (x_row + 2 * PLANE) + theta) + 2 * 4 * planes * PLANE
+    return Cost(
+        b.tiles * planes * PLANE * b.taps * TILE**2 // 2 + interpolated,
+        b.tiles * matrix * 16 * PLANE * 8,
+        least_bytes,
         b.tiles * (expand + depthwise + project + staged + written),
         shared_bytes,
     )
@@ -199,3 +251,25 @@ def conv_lane_per_patch(case: Case) -> Cost:
     accesses = _accesses(loads + values * (2 * slices + 1))
     shared_bytes = 4 * slices * LANES * outputs
     return Cost(values * operator.in_channels, 0, _least_bytes(case, operator), accesses, shared_bytes)
+
+
+_COMPARISON = 4  # instructions that keep the better of two classes: two comparisons, two selections
+
+
+def enlarge_then_arg_max(head: Head) -> Cost:
+    """Count bench/label_head/1_enlarge_then_arg_max.cu, which writes and reads the enlarged logits."""
+    labels = head.batch * head.height * head.width * head.scale**2
+    values = head.classes * labels
+    multiply_adds = values * (6 + _COMPARISON)
+    between = 2 * VALUE_BYTES * values
+    accesses = _accesses(values * (4 + 1 + 1) + labels)
+    return Cost(multiply_adds, 0, head_work(head, VALUE_BYTES).bytes + between, accesses, 0)
+
+
+def fused_label_head(head: Head) -> Cost:
+    """Count 2_fused.cu at scale 2: eight labels a thread, from six logits a class."""
+    if head.scale != 2:
+        raise ValueError(f"{head.name} is not enlarged twice")
+    threads = head.batch * (head.height // 2 + 1) * (head.width + 1)
+    multiply_adds = threads * head.classes * (28 + 8 * _COMPARISON)
+    return Cost(multiply_adds, 0, head_work(head, VALUE_BYTES).bytes, _accesses(threads * (6 * head.classes + 8)), 0)

@@ -5,17 +5,17 @@ twice), reads its input and theta once and writes its output once; biases are to
 
 - the operators': what DPWConv and DPWInvertedResidual read and write, the input being the stacked map of coordinates,
   skip map and enlarged previous level, and a hidden map between operators being written and read;
-- the level's: what a kernel would move that made the coordinates, enlarged the previous level and kept hidden values
-  by itself.
+- the level's: what a kernel moves that makes the coordinates, enlarges the previous level and keeps hidden values by
+  itself, as DPWConvLevel and DPWInvertedResidualLevel do.
+
+LabelHead reads the logits and writes the labels; a multiply-add for each of four neighbours makes an enlarged logit.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from trt_plugins.gpu.cases import Case, Operator
-
-COORDINATES = 2  # channels of a level's input that need not be read
+from trt_plugins.gpu.cases import Case, Head, Operator
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,16 @@ def level_work(case: Case, value_bytes: int) -> Work:
     """Count a decoder level whose skip map, previous level and theta are read and whose output is written, only."""
     pixels, patches = case.height * case.width, case.grid[0] * case.grid[1]
     theta = sum(operator.theta_size for operator in case.operators)
-    skip_channels = case.operators[0].in_channels - COORDINATES - case.previous_channels
-    inputs = skip_channels * pixels + case.previous_channels * pixels // 4
+    inputs = case.skip_channels * pixels + case.previous_channels * pixels // 4
     values = inputs + theta * patches + case.operators[-1].out_channels * pixels
     return Work(case.batch * values * value_bytes, 2 * case.batch * theta * pixels)
+
+
+def head_work(head: Head, value_bytes: int) -> Work:
+    """Count a LabelHead."""
+    logits, labels = head.classes * head.height * head.width, head.height * head.width * head.scale**2
+    operations = 2 * 4 * head.classes * labels if head.scale > 1 else 0
+    return Work(head.batch * (logits + labels) * value_bytes, head.batch * operations)
 
 
 def operators_floor_us(case: Case, ceilings: Ceilings, value_bytes: int) -> float:
@@ -64,3 +70,8 @@ def operators_floor_us(case: Case, ceilings: Ceilings, value_bytes: int) -> floa
 def level_floor_us(case: Case, ceilings: Ceilings, value_bytes: int) -> float:
     """Microseconds of the decoder level in one."""
     return level_work(case, value_bytes).floor_us(ceilings)
+
+
+def head_floor_us(head: Head, ceilings: Ceilings, value_bytes: int) -> float:
+    """Microseconds of a LabelHead by its bytes: no matrix unit does its operations."""
+    return 1e6 * head_work(head, value_bytes).bytes / ceilings.bytes_per_s

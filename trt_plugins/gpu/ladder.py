@@ -16,8 +16,8 @@ from typing import Any
 
 import torch
 
-from trt_plugins.gpu.cases import Case, random_tensors, run
-from trt_plugins.gpu.correctness import check_values
+from trt_plugins.gpu.cases import Case, Head, random_logits, random_tensors, run
+from trt_plugins.gpu.correctness import check_labels, check_values
 from trt_plugins.gpu.costs import (
     H200,
     ORIN,
@@ -25,6 +25,10 @@ from trt_plugins.gpu.costs import (
     Cost,
     conv_lane_per_patch,
     conv_value_a_thread,
+    enlarge_then_arg_max,
+    fewer_instructions,
+    fused_label_head,
+    fused_level,
     pixel_a_thread,
     pixel_tile,
     shared_memory,
@@ -32,11 +36,11 @@ from trt_plugins.gpu.costs import (
     three_kernels,
     value_a_thread,
 )
-from trt_plugins.gpu.floors import Ceilings, operators_floor_us
+from trt_plugins.gpu.floors import Ceilings, head_floor_us, level_floor_us, operators_floor_us
 from trt_plugins.gpu.library import SOURCES, TYPES, KernelLibrary, build_library, find_nvcc
 from trt_plugins.gpu.report import attempt, table
-from trt_plugins.gpu.shapes import published_levels
-from trt_plugins.gpu.speed import input_sets, measure_ceilings, time_us
+from trt_plugins.gpu.shapes import fused, published_heads, published_levels
+from trt_plugins.gpu.speed import head_sets, input_sets, measure_ceilings, time_us
 from trt_plugins.kernels.ptxas_table import ptxas_rows
 
 ROOT = Path(__file__).parents[2]
@@ -49,7 +53,12 @@ class Step:
     """One kernel of a ladder; its file's folder is named after the operator."""
 
     source: Path
-    cost: Callable[[Case], Cost]
+    cost: Callable[[Any], Cost]  # of the ladder's case
+
+    @property
+    def fused(self) -> bool:
+        """Whether the step makes a level's input as well."""
+        return self.source.stem.endswith("fused_level")
 
     @property
     def name(self) -> str:
@@ -66,26 +75,62 @@ class Step:
 class Ladder:
     """Steps that compute the same thing, and the case that they are counted and timed with."""
 
-    case: Case
+    case: Case | Head
     steps: tuple[Step, ...]
+
+    def case_of(self, step: Step) -> Case | Head:
+        """Return what the step is checked and timed with."""
+        return fused(self.case) if step.fused and isinstance(self.case, Case) else self.case
+
+    def floor_us(self, step: Step, ceilings: Ceilings) -> float:
+        """Microseconds that the step takes at least."""
+        if isinstance(self.case, Head):
+            return head_floor_us(self.case, ceilings, VALUE_BYTES)
+        return (level_floor_us if step.fused else operators_floor_us)(self.case, ceilings, VALUE_BYTES)
 
 
 def ladders() -> tuple[Ladder, ...]:
-    """Return both operators' ladders, on the levels of cityscapes-m where each has most to do."""
+    """Return the operators' ladders, on the levels of cityscapes-m where each has most to do, and on its label head."""
     levels = published_levels()["cityscapes-m"]
     return (
         _ladder(
             levels[4],
             "dpw_inverted_residual",
-            (value_a_thread, pixel_a_thread, three_kernels, shared_memory, pixel_tile, tensor_core),
+            (
+                value_a_thread,
+                pixel_a_thread,
+                three_kernels,
+                shared_memory,
+                pixel_tile,
+                tensor_core,
+                fewer_instructions,
+                fused_level,
+            ),
         ),
         _ladder(levels[0], "dpwconv", (conv_value_a_thread, conv_lane_per_patch)),
+        _ladder(published_heads()["cityscapes-m"], "label_head", (enlarge_then_arg_max, fused_label_head)),
     )
 
 
-def _ladder(case: Case, operator: str, costs: tuple[Callable[[Case], Cost], ...]) -> Ladder:
+def _ladder(case: Case | Head, operator: str, costs: tuple[Callable[[Any], Cost], ...]) -> Ladder:
     sources = sorted((BENCH / operator).glob("*.cu"))
     return Ladder(case, tuple(Step(source, cost) for source, cost in zip(sources, costs, strict=True)))
+
+
+def _check(case: Case | Head, library: KernelLibrary) -> None:
+    for dtype in TYPES:
+        if isinstance(case, Head):
+            check_labels(library, dtype, [case], "cuda")
+        else:
+            check_values(library, dtype, [case], "cuda")
+
+
+def _time_us(case: Case | Head, library: KernelLibrary) -> float:
+    if isinstance(case, Head):
+        logits = [random_logits(case, torch.float16, "cuda", seed) for seed in range(head_sets(case))]
+        return time_us(lambda x: library.label_head(x, case.scale), logits)
+    sets = [random_tensors(case, torch.float16, "cuda", seed) for seed in range(input_sets(case))]
+    return time_us(partial(run, case, library), sets)
 
 
 def measure(folder: Path, arch: str, say: Callable[[str], None]) -> dict[str, Any]:
@@ -94,29 +139,26 @@ def measure(folder: Path, arch: str, say: Callable[[str], None]) -> dict[str, An
     with torch.inference_mode():
         ceilings = measure_ceilings()
         for ladder in ladders():
-            sets = [random_tensors(ladder.case, torch.float16, "cuda", seed) for seed in range(input_sets(ladder.case))]
             times = {}
             for step in ladder.steps:
                 say(f"{step.operator} {step.name}")
                 sources = SOURCES | {step.operator: step.source}
                 library = KernelLibrary(build_library(folder / step.operator / step.source.stem, arch, sources))
-                for dtype in TYPES:
-                    check_values(library, dtype, [ladder.case], "cuda")
-                times[step] = time_us(partial(run, ladder.case, library), sets)
+                _check(ladder.case_of(step), library)
+                times[step] = _time_us(ladder.case_of(step), library)
             rows += step_rows(ladder, times, ceilings)
     return {"type": "FP16", "batch": 1, "ceilings": ceilings.source, "steps": rows}
 
 
 def step_rows(ladder: Ladder, times_us: dict[Step, float], ceilings: Ceilings) -> list[dict[str, Any]]:
-    """Return the steps' microseconds, beside the first step and the floor of ``floors.operators_floor_us``."""
-    floor_us = operators_floor_us(ladder.case, ceilings, VALUE_BYTES)
+    """Return the steps' microseconds, beside the first step and the floor."""
     first_us = times_us[ladder.steps[0]]
     return [
         {
             "name": f"{step.operator} {step.name}",
             "step_us": times_us[step],
             "first/step": first_us / times_us[step],
-            "step/floor": times_us[step] / floor_us,
+            "step/floor": times_us[step] / ladder.floor_us(step, ceilings),
         }
         for step in ladder.steps
     ]

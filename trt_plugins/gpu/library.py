@@ -6,7 +6,7 @@ import ctypes
 import os
 import shutil
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ctypes import c_bool, c_int32, c_void_p
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ HERE = Path(__file__).parent
 SOURCES = {
     "dpwconv": HERE.parent / "kernels/dpwconv/dpwconv.cu",
     "dpw_inverted_residual": HERE.parent / "kernels/dpw_inverted_residual/dpw_inverted_residual.cu",
+    "label_head": HERE.parent / "kernels/label_head/label_head.cu",
 }
 
 # In the order of the enums in kernels/types.h.
@@ -62,35 +63,42 @@ def _nvcc(out: Path, arch: str, *arguments: str) -> None:
         raise BuildError(f"nvcc did not build {out.name}: {(result.stderr or result.stdout)[-2000:]}")
 
 
+def _named(pointers: str, sizes: str) -> list[tuple[str, Any]]:
+    return [(name, c_void_p) for name in pointers.split()] + [(name, c_int32) for name in sizes.split()]
+
+
 class Map(ctypes.Structure):
     """hyperseg::Map."""
 
-    _fields_ = [("skip", c_void_p), ("previous", c_void_p)] + [
-        (name, c_int32) for name in ("skip_channels", "previous_channels", "positions")
-    ]
+    _fields_ = _named("skip previous", "skip_channels previous_channels positions")
 
-
-def _fields(pointers: str, sizes: str) -> list[tuple[str, Any]]:
-    return [("type", c_int32), ("x", Map), *((name, c_void_p) for name in pointers.split())] + [
-        (name, c_int32) for name in sizes.split()
-    ]
+    @property
+    def channels(self) -> int:
+        """Of the map that an operator reads, whether it is stored or not."""
+        return int(2 * self.positions + self.skip_channels + self.previous_channels)
 
 
 class DpwConvParams(ctypes.Structure):
     """hyperseg::DpwConvParams."""
 
-    _fields_ = _fields(
-        "weight bias y",
-        "batch in_channels out_channels height width weight_channels grid_height grid_width "
-        "kernel_height kernel_width group weight_offset pad_mode activation",
-    )
+    _fields_ = [
+        ("type", c_int32),
+        ("x", Map),
+        *_named(
+            "weight bias y",
+            "batch in_channels out_channels height width weight_channels grid_height grid_width "
+            "kernel_height kernel_width group weight_offset pad_mode activation",
+        ),
+    ]
 
 
 class DpwInvertedResidualParams(ctypes.Structure):
     """hyperseg::DpwInvertedResidualParams."""
 
     _fields_ = [
-        *_fields(
+        ("type", c_int32),
+        ("x", Map),
+        *_named(
             "weight bias1 bias2 bias3 y",
             "batch in_channels hidden_channels out_channels height width weight_channels grid_height grid_width "
             "kernel_height kernel_width weight_offset pad_mode activation",
@@ -99,8 +107,24 @@ class DpwInvertedResidualParams(ctypes.Structure):
     ]
 
 
+class LabelHeadParams(ctypes.Structure):
+    """hyperseg::LabelHeadParams."""
+
+    _fields_ = [("type", c_int32), *_named("logits labels", "batch classes height width scale")]
+
+
+PARAMS = {
+    "dpwconv": DpwConvParams,
+    "dpw_inverted_residual": DpwInvertedResidualParams,
+    "label_head": LabelHeadParams,
+}
+
+
 class KernelLibrary:
-    """Both operators as functions with the signatures of training.network.dpwconv, and ``out``, which they fill.
+    """The operators as functions with the signatures of training.network, and ``out``, which they fill.
+
+    With ``previous``, [N, C', H / 2, W / 2], DPWConv and DPWInvertedResidual are a decoder level's: x is its skip map,
+    and the map that they convolve is made of ``positions`` pairs of coordinates, x, and ``previous`` enlarged.
 
     Tensors are contiguous, on one CUDA device and all float32 or all float16. The kernels are queued on the current
     stream. Raises ValueError for tensors that are not so, RuntimeError for what the launcher returned.
@@ -109,7 +133,7 @@ class KernelLibrary:
     def __init__(self, path: Path) -> None:
         self._library = ctypes.CDLL(str(path))
         self._library.error_text.restype = ctypes.c_char_p
-        for name, params in (("dpwconv", DpwConvParams), ("dpw_inverted_residual", DpwInvertedResidualParams)):
+        for name, params in PARAMS.items():
             function = getattr(self._library, name)
             function.argtypes = [ctypes.POINTER(params), c_void_p]
             size = getattr(self._library, f"{name}_params_size")
@@ -131,15 +155,18 @@ class KernelLibrary:
         pad_mode: str = "reflect",
         activation: str = "none",
         weight_offset: int = 0,
+        previous: Tensor | None = None,
+        positions: int = 0,
         out: Tensor | None = None,
     ) -> Tensor:
         """Convolve each patch of x [N, Cin, H, W] with weight [N, K, Nh, Nw]'s: [N, out_channels, H, W]."""
-        y = _output(x, weight, [bias], [out_channels], out)
+        y = _output(x, previous, weight, [bias], [out_channels], out)
         params = DpwConvParams(
             type=TYPES.index(x.dtype),
-            x=Map(x.data_ptr(), None, x.shape[1], 0, 0),
+            x=_map(x, previous, positions),
             **_pointers(weight=weight, bias=bias, y=y),
             **_sizes(x, weight, kernel_shape, weight_offset, pad_mode, activation),
+            in_channels=_map(x, previous, positions).channels,
             out_channels=out_channels,
             group=group,
         )
@@ -161,21 +188,44 @@ class KernelLibrary:
         activation: str = "relu6",
         residual: bool = False,
         weight_offset: int = 0,
+        previous: Tensor | None = None,
+        positions: int = 0,
         out: Tensor | None = None,
     ) -> Tensor:
         """Expand, depthwise, project (plus x) each patch of x [N, Cin, H, W]: [N, out_channels, H, W]."""
-        y = _output(x, weight, [bias1, bias2, bias3], [hidden_channels, hidden_channels, out_channels], out)
+        biases, channels = [bias1, bias2, bias3], [hidden_channels, hidden_channels, out_channels]
+        y = _output(x, previous, weight, biases, channels, out)
         params = DpwInvertedResidualParams(
             type=TYPES.index(x.dtype),
-            x=Map(x.data_ptr(), None, x.shape[1], 0, 0),
+            x=_map(x, previous, positions),
             **_pointers(weight=weight, bias1=bias1, bias2=bias2, bias3=bias3, y=y),
             **_sizes(x, weight, kernel_shape, weight_offset, pad_mode, activation),
+            in_channels=_map(x, previous, positions).channels,
             hidden_channels=hidden_channels,
             out_channels=out_channels,
             residual=residual,
         )
         self._launch("dpw_inverted_residual", params, x)
         return y
+
+    def label_head(self, logits: Tensor, scale: int, out: Tensor | None = None) -> Tensor:
+        """Enlarge logits [N, C, h, w] and take each pixel's largest: labels [N, h * scale, w * scale] of their type."""
+        batch, classes, height, width = logits.shape
+        labels = logits.new_empty(batch, height * scale, width * scale) if out is None else out
+        if labels.shape != (batch, height * scale, width * scale):
+            raise ValueError(f"out {tuple(labels.shape)} is not {(batch, height * scale, width * scale)}")
+        _check_alike(logits, labels)
+        params = LabelHeadParams(
+            type=TYPES.index(logits.dtype),
+            **_pointers(logits=logits, labels=labels),
+            batch=batch,
+            classes=classes,
+            height=height,
+            width=width,
+            scale=scale,
+        )
+        self._launch("label_head", params, logits)
+        return labels
 
     def _launch(self, name: str, params: ctypes.Structure, x: Tensor) -> None:
         if not x.is_cuda:
@@ -191,22 +241,42 @@ class KernelLibrary:
             raise RuntimeError(f"{name}: {self._library.error_text(error).decode()} (CUDA error {error})")
 
 
-def _output(x: Tensor, weight: Tensor, biases: list[Tensor | None], channels: list[int], out: Tensor | None) -> Tensor:
+def _output(
+    x: Tensor,
+    previous: Tensor | None,
+    weight: Tensor,
+    biases: Sequence[Tensor | None],
+    channels: Sequence[int],
+    out: Tensor | None,
+) -> Tensor:
     """Check what the launcher cannot see; return ``out`` or a new [N, channels[-1], H, W]."""
-    y = x.new_empty(x.shape[0], channels[-1], *x.shape[2:]) if out is None else out
-    if y.shape != (x.shape[0], channels[-1], *x.shape[2:]):
-        raise ValueError(f"out {tuple(y.shape)} is not {(x.shape[0], channels[-1], *x.shape[2:])}")
-    if weight.shape[0] != x.shape[0]:
-        raise ValueError(f"weights for {weight.shape[0]} maps do not match {x.shape[0]} maps")
+    batch, _, height, width = x.shape
+    y = x.new_empty(batch, channels[-1], height, width) if out is None else out
+    if y.shape != (batch, channels[-1], height, width):
+        raise ValueError(f"out {tuple(y.shape)} is not {(batch, channels[-1], height, width)}")
+    if weight.shape[0] != batch:
+        raise ValueError(f"weights for {weight.shape[0]} maps do not match {batch} maps")
+    if previous is not None and (len(previous), *(2 * size for size in previous.shape[2:])) != (batch, height, width):
+        raise ValueError(f"a previous level {tuple(previous.shape)} is not half of {tuple(x.shape)}")
     for bias, size in zip(biases, channels, strict=True):
         if bias is not None and bias.shape != (size,):
             raise ValueError(f"a bias {tuple(bias.shape)} is not {(size,)}")
-    tensors = [tensor for tensor in (x, weight, *biases, y) if tensor is not None]
-    if x.dtype not in TYPES or any(t.dtype != x.dtype or t.device != x.device for t in tensors):
+    _check_alike(x, previous, weight, *biases, y)
+    return y
+
+
+def _check_alike(first: Tensor, *others: Tensor | None) -> None:
+    tensors = [first, *(tensor for tensor in others if tensor is not None)]
+    if first.dtype not in TYPES or any(t.dtype != first.dtype or t.device != first.device for t in tensors):
         raise ValueError("all tensors must be on one device, and all float32 or all float16")
     if not all(tensor.is_contiguous() for tensor in tensors):
         raise ValueError("all tensors must be contiguous")
-    return y
+
+
+def _map(x: Tensor, previous: Tensor | None, positions: int) -> Map:
+    if previous is None:
+        return Map(x.data_ptr(), None, x.shape[1], 0, 0)
+    return Map(x.data_ptr(), previous.data_ptr(), x.shape[1], previous.shape[1], positions)
 
 
 def _pointers(**tensors: Tensor | None) -> dict[str, int | None]:
@@ -218,7 +288,7 @@ def _sizes(
 ) -> dict[str, int]:
     """Name what both structs have; ValueError for an unknown pad_mode or activation."""
     return {
-        **dict(zip(("batch", "in_channels", "height", "width"), x.shape, strict=True)),
+        **dict(zip(("batch", "height", "width"), (x.shape[0], *x.shape[2:]), strict=True)),
         **dict(zip(("weight_channels", "grid_height", "grid_width"), weight.shape[1:], strict=True)),
         **dict(zip(("kernel_height", "kernel_width"), kernel_shape, strict=True)),
         "weight_offset": weight_offset,

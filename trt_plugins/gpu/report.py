@@ -11,6 +11,8 @@ from typing import Any, Literal
 
 Status = Literal["passed", "failed", "not run"]
 
+_TABLES = ("levels", "decoders", "steps", "parts", "networks", "aims")  # lists of rows in a check's figures
+
 
 class NotRun(Exception):
     """Why a check cannot run on this machine."""
@@ -81,14 +83,13 @@ def read(path: Path) -> Report:
 
 
 def summary(report: Report) -> str:
-    """Return one line a check, and a table of the timed levels or steps where there are any."""
+    """Return one line a check, and a table of what was timed where there is any."""
     lines = [f"{key}: {value}" for key, value in report.machine.items()]
     for check in report.checks:
         largest = check.figures.get("largest_error")
         worst = "" if largest is None else f" (largest error {largest:.1e})"
         lines.append(f"{check.status:>8}  {check.name}{worst}{': ' + check.reason if check.reason else ''}")
-        figures = check.figures
-        if rows := [*figures.get("levels", ()), *figures.get("decoders", ()), *figures.get("steps", ())]:
+        if rows := [row for key in _TABLES for row in check.figures.get(key, ())]:
             lines += ["", *table(rows), ""]
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""What is checked and timed: the decoder levels of the published variants, and small shapes that no variant has.
+"""What is checked and timed: decoder levels and label heads of the published variants, and shapes that no variant has.
 
 The levels stand here as numbers, because the plan that they come from needs the backbone's library, and the GPU check
 needs PyTorch alone; a test compares them with the plan.
@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from trt_plugins.gpu.cases import Case, Operator
+from trt_plugins.gpu.cases import Case, Head, Operator
 
 # Input size (height, width), whether hidden values cross patches (v0_1), and the levels from stride 32 on:
 # input, hidden (0: point-wise), output and theta channels K, weight offset.
@@ -76,6 +76,21 @@ _LEVELS: dict[str, tuple[tuple[int, int], bool, list[tuple[int, int, int, int, i
 def published_levels() -> dict[str, tuple[Case, ...]]:
     """Every variant's decoder levels at its published input size and batch 1, coarse to fine."""
     return {name: tuple(_variant_levels(name)) for name in _LEVELS}
+
+
+def published_heads() -> dict[str, Head]:
+    """Every variant's label head at its published input size and batch 1."""
+    heads = {}
+    for name, levels in published_levels().items():
+        height, last = _LEVELS[name][0][0], levels[-1]
+        classes = last.operators[-1].out_channels
+        heads[name] = Head(f"{name} label head", classes, last.height, last.width, height // last.height)
+    return heads
+
+
+def fused(level: Case) -> Case:
+    """Return a level that reads its skip map and the level before by itself, as all but the first do in an engine."""
+    return replace(level, name=f"{level.name}, fused", fused=True)
 
 
 def _variant_levels(name: str) -> list[Case]:
@@ -151,7 +166,71 @@ def small_shapes() -> tuple[Case, ...]:
     )
 
 
+def small_levels() -> tuple[Case, ...]:
+    """Fused levels of odd channels, patches, kernels, groups and paddings, coordinates or none, batch 1 to 3."""
+    # operator, patch (height, width), grid, channels of the previous level, positions, batch
+    table = [
+        (Operator(4, 3), (1, 1), (2, 2), 1, 1, 1),
+        (Operator(8, 16, weight_offset=3), (1, 1), (2, 34), 3, 1, 2),
+        (Operator(17, 33), (2, 2), (5, 7), 9, 1, 2),
+        (Operator(13, 70), (4, 6), (2, 3), 5, 1, 1),
+        (Operator(10, 9, activation="relu6"), (4, 4), (1, 3), 9, 0, 3),
+        (Operator(6, 4, kernel_shape=(3, 3), group=2), (2, 4), (3, 2), 2, 0, 2),
+        (Operator(6, 6, kernel_shape=(3, 3), group=6, pad_mode="constant"), (7, 2), (2, 5), 3, 1, 1),
+        (Operator(9, 5, 11, (3, 3)), (4, 6), (3, 2), 3, 1, 3),
+        (Operator(5, 3, 7, (3, 3), activation="relu6", weight_offset=2), (1, 1), (4, 6), 2, 1, 2),
+        (Operator(33, 35, 67, (3, 3), pad_mode="constant", activation="relu6"), (8, 8), (2, 3), 16, 1, 2),
+        (Operator(24, 20, 50, (3, 3), activation="relu6"), (16, 16), (2, 1), 7, 0, 1),
+        (Operator(34, 19, 68, (3, 3), pad_mode="constant", activation="relu6"), (16, 16), (1, 2), 16, 1, 2),
+        (Operator(6, 5, 12, (5, 5), activation="none"), (6, 10), (2, 2), 1, 1, 1),
+        (Operator(7, 12, 8, (3, 5), pad_mode="constant"), (18, 34), (1, 2), 4, 1, 1),
+    ]
+    return tuple(
+        Case(
+            f"small level {index}",
+            (operator,),
+            patch[0] * grid[0],
+            patch[1] * grid[1],
+            grid,
+            operator.weight_offset + operator.theta_size + index % 3,  # K may hold more than is read
+            previous_channels=previous,
+            positions=positions,
+            fused=True,
+            batch=batch,
+        )
+        for index, (operator, patch, grid, previous, positions, batch) in enumerate(table)
+    )
+
+
+def small_heads() -> tuple[Head, ...]:
+    """Odd sizes, few and many classes, scales of every kernel, batch 1 to 3."""
+    # classes, height, width, scale, batch
+    table = [
+        (1, 1, 1, 1, 1),
+        (5, 3, 7, 1, 3),
+        (2, 1, 1, 2, 1),
+        (19, 1, 9, 2, 2),
+        (21, 7, 1, 2, 1),
+        (256, 5, 6, 2, 1),
+        (12, 33, 35, 2, 3),
+        (3, 5, 7, 3, 2),
+        (256, 4, 3, 4, 1),
+        (7, 6, 5, 8, 2),
+        (2, 1, 2, 64, 1),
+    ]
+    return tuple(Head(f"small head {index}", *sizes) for index, sizes in enumerate(table))
+
+
 def operators_to_check() -> tuple[Case, ...]:
-    """Every operator of every published level with batch 1 and 2, then the small shapes."""
-    steps = [step for levels in published_levels().values() for level in levels for step in level.steps]
-    return (*steps, *(replace(step, name=f"{step.name}, batch 2", batch=2) for step in steps), *small_shapes())
+    """Every operator of every published level, plain and fused, with batch 1 and 2, then the small ones."""
+    levels = [level for levels in published_levels().values() for level in levels]
+    steps = [step for level in levels for step in level.steps]
+    steps += [fused(level).steps[0] for level in levels if level.previous_channels]
+    with_two = (replace(step, name=f"{step.name}, batch 2", batch=2) for step in steps)
+    return (*steps, *with_two, *small_shapes(), *small_levels())
+
+
+def heads_to_check() -> tuple[Head, ...]:
+    """Every published head with batch 1 and 2, then the small ones."""
+    heads = tuple(published_heads().values())
+    return (*heads, *(replace(head, name=f"{head.name}, batch 2", batch=2) for head in heads), *small_heads())

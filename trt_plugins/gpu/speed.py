@@ -12,15 +12,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from training.network import dpwconv as specification
-from trt_plugins.gpu.cases import Case, Functions, Tensors, random_tensors, run
+from trt_plugins.gpu.cases import Case, Functions, Head, random_tensors, run
 from trt_plugins.gpu.floors import Ceilings, level_floor_us, operators_floor_us
 from trt_plugins.gpu.shapes import published_levels
+
+_Inputs = TypeVar("_Inputs")
 
 VALUE_BYTES = 2  # FP16
 REPLAYS = 50
@@ -111,15 +113,24 @@ def time_level(case: Case, functions: Functions) -> tuple[Times, str]:
 
 
 def input_sets(case: Case) -> int:
-    """How many sets of inputs and outputs are larger than twice the L2 cache; 4 to 256."""
+    """How many sets of a case's inputs and outputs are timed in turn."""
     map_channels = case.operators[0].in_channels + case.operators[-1].out_channels
     patches = case.grid[0] * case.grid[1]
-    values = map_channels * case.height * case.width + case.weight_channels * patches
+    return sets_beyond_cache(map_channels * case.height * case.width + case.weight_channels * patches)
+
+
+def head_sets(head: Head) -> int:
+    """How many sets of a label head's logits and labels are timed in turn."""
+    return sets_beyond_cache((head.classes + head.scale**2) * head.height * head.width)
+
+
+def sets_beyond_cache(values: int) -> int:
+    """How many sets of so many values are larger than twice the L2 cache; 4 to 256."""
     l2_bytes = torch.cuda.get_device_properties(0).L2_cache_size
     return min(256, max(4, math.ceil(2 * l2_bytes / (values * VALUE_BYTES))))
 
 
-def time_us(call: Callable[[Tensors], Tensor], sets: list[Tensors]) -> float:
+def time_us(call: Callable[[_Inputs], Tensor], sets: list[_Inputs]) -> float:
     """Median microseconds of one call, over replays of a graph with one call for each set of inputs."""
     stream = torch.cuda.Stream()
     torch.cuda.synchronize()
