@@ -19,6 +19,7 @@ PLUGINS = Path(__file__).parents[2] / "trt_plugins"
 SOURCES = [
     "kernels/dpwconv/dpwconv.cu",
     "kernels/dpw_inverted_residual/dpw_inverted_residual.cu",
+    "kernels/label_head/label_head.cu",
     "cpu/cpu.cpp",
     "cpu/library.cpp",
 ]
@@ -34,9 +35,10 @@ FLAGS = [
     "-fPIC",
     "-shared",
 ]
-SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+SANITIZE = ["-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]  # -O1 compiles five times as long
 ORDERS = {"forward": 0, "reverse": 1, "shuffled": 2}
 INVALID = 1  # cudaErrorInvalidValue
+TYPES = ["float32", "float16"]  # as enum class Type
 
 
 def build(folder: Path, sanitize: bool = False, plugins: Path = PLUGINS, sources: list[str] = SOURCES) -> Path:
@@ -94,6 +96,10 @@ class DpwInvertedResidualParams(ctypes.Structure):
     ]
 
 
+class LabelHeadParams(ctypes.Structure):
+    _fields_ = [("type", ctypes.c_int), *_fields("logits labels", "batch classes height width scale")]
+
+
 PARAMS = {"dpwconv": DpwConvParams, "dpw_inverted_residual": DpwInvertedResidualParams}
 
 
@@ -106,34 +112,67 @@ class KernelError(Exception):
 
 
 class Kernels:
-    """The library's two operators with the arguments of their PyTorch specification."""
+    """The library's operators with the arguments of their PyTorch specification."""
 
     def __init__(self, library: Path):
         self._library = ctypes.CDLL(str(library))
 
-    def __call__(self, operator: str, x: np.ndarray, weight: np.ndarray, *biases, order="forward", **attributes):
-        """Compute y in x's type; whatever the kernel leaves out is NaN. Raises KernelError."""
-        inputs = [array for array in (x, weight, *biases) if array is not None]
-        assert all(array.dtype == x.dtype and array.flags.c_contiguous for array in inputs)
-        y = np.full((x.shape[0], attributes["out_channels"], *x.shape[2:]), np.nan, x.dtype)
+    def __call__(self, operator: str, *arrays: np.ndarray | None, order="forward", **attributes) -> np.ndarray:
+        """Compute an operator in its inputs' type; whatever the kernel leaves out is NaN. Raises KernelError."""
+        self._library.set_thread_order(ORDERS[order])
+        if operator == "label_head":
+            return self._label_head(*arrays, **attributes)
+        return self._patchwise(operator, *arrays, **attributes)
+
+    def _patchwise(
+        self,
+        operator: str,
+        skip: np.ndarray,
+        weight: np.ndarray,
+        *biases: np.ndarray | None,
+        previous: np.ndarray | None = None,
+        positions: int = 0,
+        **attributes,
+    ) -> np.ndarray:
+        inputs = [array for array in (skip, previous, weight, *biases) if array is not None]
+        assert all(array.dtype == skip.dtype and array.flags.c_contiguous for array in inputs)
+        y = np.full((skip.shape[0], attributes["out_channels"], *skip.shape[2:]), np.nan, skip.dtype)
+        previous_channels = 0 if previous is None else previous.shape[1]
         params = PARAMS[operator]()
-        params.type = ["float32", "float16"].index(x.dtype.name)
-        params.batch, params.in_channels, params.height, params.width = x.shape
+        params.type = TYPES.index(skip.dtype.name)
+        params.batch, skip_channels, params.height, params.width = skip.shape
+        params.in_channels = 2 * positions + skip_channels + previous_channels
         _, params.weight_channels, params.grid_height, params.grid_width = weight.shape
         params.kernel_height, params.kernel_width = attributes.pop("kernel_shape")
         params.pad_mode = ["reflect", "constant"].index(attributes.pop("pad_mode"))
         params.activation = ["none", "relu", "relu6"].index(attributes.pop("activation"))
-        params.x = Map(x.ctypes.data, None, x.shape[1], 0, 0)
+        params.x = Map(_address(skip), _address(previous), skip_channels, previous_channels, positions)
         pointers = ["weight", *(["bias"] if operator == "dpwconv" else ["bias1", "bias2", "bias3"]), "y"]
         for name, array in zip(pointers, (weight, *biases, y), strict=True):
-            setattr(params, name, None if array is None else array.ctypes.data)
+            setattr(params, name, _address(array))
+        return self._launch(operator, params, attributes, y)
+
+    def _label_head(self, logits: np.ndarray, **attributes) -> np.ndarray:
+        assert logits.flags.c_contiguous
+        params = LabelHeadParams(TYPES.index(logits.dtype.name), logits.ctypes.data, None, *logits.shape)
+        sizes = [size * attributes["scale"] for size in logits.shape[2:]]
+        labels = np.full((logits.shape[0], *sizes), np.nan, logits.dtype)
+        params.labels = labels.ctypes.data
+        return self._launch("label_head", params, attributes, labels)
+
+    def _launch(self, operator: str, params: ctypes.Structure, attributes: dict, result: np.ndarray) -> np.ndarray:
+        """Call the launcher with ``attributes`` put over the parameters; those of its map are called x_..."""
         for name, value in attributes.items():
-            assert hasattr(params, name), name
-            setattr(params, name, value)
-        self._library.set_thread_order(ORDERS[order])
+            where, field = (params.x, name[2:]) if name.startswith("x_") else (params, name)
+            assert hasattr(where, field), name
+            setattr(where, field, value)
         if code := getattr(self._library, operator)(ctypes.byref(params)):
             raise KernelError(code)
-        return y
+        return result
+
+
+def _address(array: np.ndarray | None) -> int | None:
+    return None if array is None else array.ctypes.data
 
 
 def main() -> None:

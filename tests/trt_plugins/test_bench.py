@@ -11,7 +11,7 @@ import pytest
 
 from tests.trt_plugins.kernel_library import FLAGS, PLUGINS, SOURCES, Kernels, build, run_sanitized
 from tests.trt_plugins.test_kernels import assert_close, assert_wrong_without_barrier, block, conv
-from trt_plugins.gpu.costs import H200, Cost, tensor_core
+from trt_plugins.gpu.costs import H200, Cost, fewer_instructions, pixel_tile
 from trt_plugins.gpu.floors import Ceilings, operator_work
 from trt_plugins.gpu.ladder import ARCHITECTURES, Step, counted_table, ladders, step_rows
 from trt_plugins.gpu.ladder import main as ladder_main
@@ -21,11 +21,14 @@ from trt_plugins.kernels.ptxas_table import ptxas_rows
 
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
-BLOCK_LADDER, CONV_LADDER = ladders()
-STEPS = [*BLOCK_LADDER.steps, *CONV_LADDER.steps]
+BLOCK_LADDER, CONV_LADDER, HEAD_LADDER = LADDERS = ladders()
+STEPS = [*BLOCK_LADDER.steps, *CONV_LADDER.steps]  # those of the label head are tried in test_label_head.py
+OF_THE_LIBRARY = [step for step in STEPS if step.source.read_text().count(f'{step.operator}/{step.operator}.cu"')]
+WITH_OWN_KERNELS = [step for step in STEPS if "__global__" in step.source.read_text()]
 CASES = {
     "dpw_inverted_residual": [
         block("16x16 patches", (6, 10, 19), 16, grid=(1, 2)),
+        block("16x16 patches, two samples", (9, 17, 9), 16, grid=(1, 2), batch=2, residual=True, pad="constant"),
         block("8x8 patches", (9, 17, 9), 8, grid=(2, 2), batch=2, residual=True),
         block("two groups of outputs", (5, 7, 26), (3, 5), grid=(2, 3), batch=2, pad="constant", offset=3, extra=2),
         block("ragged tiles", (4, 6, 4), (18, 20), grid=(1, 2), kernel=(5, 3), activation="relu", residual=True),
@@ -50,7 +53,7 @@ def sources_with(step: Step) -> list[str]:
     return [str(step.source.relative_to(PLUGINS)) if source == own else source for source in SOURCES]
 
 
-@pytest.fixture(scope="module", params=STEPS, ids=step_id)
+@pytest.fixture(scope="module", params=[step for step in STEPS if step not in OF_THE_LIBRARY], ids=step_id)
 def step(request) -> Step:
     return request.param
 
@@ -58,6 +61,13 @@ def step(request) -> Step:
 @pytest.fixture(scope="module")
 def kernels(tmp_path_factory, step) -> Kernels:
     return Kernels(build(tmp_path_factory.mktemp("step"), sources=sources_with(step)))
+
+
+def test_the_last_steps_are_the_library():
+    for ladder in (BLOCK_LADDER, CONV_LADDER):
+        assert ladder.steps[-1] in OF_THE_LIBRARY
+    # Their kernels are tried in test_kernels.py.
+    assert not [step for step in OF_THE_LIBRARY if step in WITH_OWN_KERNELS]
 
 
 @needs_compiler
@@ -70,7 +80,7 @@ def test_steps_equal_the_specification(step, kernels, dtype, order):
 
 
 @needs_compiler
-@pytest.mark.parametrize("step", STEPS[1:4], ids=step_id)  # the kernels of the others are the library's
+@pytest.mark.parametrize("step", WITH_OWN_KERNELS, ids=step_id)
 def test_no_access_of_a_step_is_out_of_bounds_and_no_behaviour_undefined(tmp_path, step):
     library = build(tmp_path, sanitize=True, sources=sources_with(step))
     calls = [case.call(dtype) for case in CASES[step.operator] for dtype in ("float32", "float16")]
@@ -79,7 +89,7 @@ def test_no_access_of_a_step_is_out_of_bounds_and_no_behaviour_undefined(tmp_pat
         assert_close(y, call)
 
 
-# The other barriers stand in the library's kernels and are tried there.
+# The other barriers stand in the library's kernels, or did, and are tried there.
 @pytest.mark.slow
 @needs_compiler
 @pytest.mark.parametrize("barrier", [0, 1])
@@ -93,7 +103,7 @@ def test_without_either_of_its_barriers_the_step_in_shared_memory_fails(tmp_path
 @pytest.mark.slow
 @pytest.mark.skipif(find_nvcc() is None, reason="needs nvcc")
 @pytest.mark.parametrize("arch", ARCHITECTURES)
-@pytest.mark.parametrize("step", STEPS, ids=step_id)
+@pytest.mark.parametrize("step", [step for ladder in LADDERS for step in ladder.steps], ids=step_id)
 def test_nvcc_compiles_steps_without_warnings_and_spills(step, arch):
     rows = ptxas_rows(find_nvcc(), int(arch), [step.source])
     assert all(0 < row.registers <= 255 and row.spill_bytes == 0 for row in rows), rows
@@ -113,8 +123,10 @@ def test_costs_of_the_block_by_hand():
     assert costs["3_three_kernels"].memory_bytes - costs["1_value_a_thread"].memory_bytes == between
     (operator,) = BLOCK_LADDER.case.operators
     for name, cost in costs.items():
-        if name != "3_three_kernels":
+        if name not in ("3_three_kernels", "8_fused_level"):
             assert cost.memory_bytes == operator_work(BLOCK_LADDER.case, operator, 2).bytes == 18_210_816
+    # Of 34 channels it reads 16, and 16 of a quarter of the size.
+    assert costs["8_fused_level"].memory_bytes == 18_210_816 - 2 * pixels * (34 - 16 - 16 // 4)
     # Each step starts from fewer accesses than the one before.
     accesses = [cost.accesses for cost in costs.values()]
     assert accesses == sorted(accesses, reverse=True)
@@ -172,7 +184,7 @@ def test_products_on_tensor_cores_are_as_many_as_the_kernel_computes(tmp_path):
     Kernels(library)(operator, *arrays, **attributes)
     products = ctypes.CDLL(str(library)).products
     products.restype = ctypes.c_longlong
-    cost = BLOCK_LADDER.steps[-1].cost(replace(BLOCK_LADDER.case, height=16, width=32, grid=(1, 2)))
+    cost = fewer_instructions(replace(BLOCK_LADDER.case, height=16, width=32, grid=(1, 2)))
     assert products() * 16 * 8 * 8 == cost.matrix_multiply_adds
 
 
@@ -182,7 +194,7 @@ SHARED_BYTES = """
 #include <cstdio>
 int main() {
     hyperseg::DpwInvertedResidualParams p{};
-    p.inChannels = 34, p.hiddenChannels = 68, p.outChannels = 19, p.kernelHeight = p.kernelWidth = 3;
+    p.x.skipChannels = p.inChannels = 34, p.hiddenChannels = 68, p.outChannels = 19, p.kernelHeight = p.kernelWidth = 3;
     using Tile = hyperseg::tensor_core::Tile<16, 16, 2, 3>;
     std::printf("%ld %ld", hyperseg::pixel_tile::sharedBytes({p, 16, 16}), Tile::sharedBytes(p, 1));
 }
@@ -196,7 +208,7 @@ def test_shared_memory_is_what_the_kernels_ask_for(tmp_path):
     sources = [tmp_path / "shared.cpp", PLUGINS / "cpu/cpu.cpp"]
     subprocess.run(["g++", "-std=c++17", *include, *sources, "-o", tmp_path / "shared"], check=True)
     asked = subprocess.run([tmp_path / "shared"], capture_output=True, text=True, check=True).stdout
-    counted = [step.cost(BLOCK_LADDER.case).shared_bytes for step in BLOCK_LADDER.steps[-2:]]
+    counted = [cost(BLOCK_LADDER.case).shared_bytes for cost in (pixel_tile, fewer_instructions)]
     assert list(map(int, asked.split())) == counted
 
 
@@ -214,18 +226,14 @@ def test_what_a_machine_cannot_run_is_said_to_be_not_run(monkeypatch, capsys):
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     assert ladder_main() == 0
     said = capsys.readouterr().out
-    assert said.count("Compiled: not run, there is no nvcc") == 2
+    assert said.count("Compiled: not run, there is no nvcc") == len(LADDERS)
     assert said.endswith("Values and times: not run, PyTorch finds no CUDA GPU on this machine\n")
-    assert all(f"| {step.name} |" in said for step in STEPS)
+    assert all(f"| {step.name} |" in said for ladder in LADDERS for step in ladder.steps)
 
 
 def test_the_readme_has_the_counts():
     readme = (PLUGINS / "bench/README.md").read_text()
-    for ladder in (BLOCK_LADDER, CONV_LADDER):
+    for ladder in LADDERS:
         assert "\n".join(counted_table(ladder)) in readme
-    library, strips, planes = (
-        tensor_core(BLOCK_LADDER.case, **others) for others in ({}, {"strip_rows": 8}, {"together": 3})
-    )
+    library, strips = fewer_instructions(BLOCK_LADDER.case), fewer_instructions(BLOCK_LADDER.case, strip_rows=8)
     assert f"from {library.accesses / 1e6:.2f} to {strips.accesses / 1e6:.2f} million" in readme
-    assert f"to {planes.accesses / 1e6:.2f} million" in readme
-    assert f"{planes.shared_bytes / 1024:.1f} KB" in readme

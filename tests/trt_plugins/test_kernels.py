@@ -21,13 +21,15 @@ from tests.trt_plugins.kernel_library import (
     run_sanitized,
 )
 from training.network import dpwconv as specification
+from training.network.decoder import level_input
 from trt_plugins.gpu.library import find_nvcc
 from trt_plugins.kernels.ptxas_table import ptxas_rows
 
 pytestmark = pytest.mark.skipif(shutil.which("g++") is None, reason="needs g++")
 
 # Of the largest value of the float64 result. Sums of at most a few hundred terms in float32 err by about 1e-6 of it;
-# FP16 rounds the result (5e-4 of a value) and, in the block on tensor cores, the hidden values before it.
+# FP16 rounds the result (5e-4 of a value) and, in the block on tensor cores, the hidden values before it, those under
+# the depthwise after each product: 1.1e-3 at most in the cases below.
 TOLERANCE = {"float32": 1e-5, "float16": 5e-3}
 
 
@@ -46,6 +48,8 @@ class Case:
     offset: int = 0
     extra: int = 0  # channels of weight after those that are read
     bias: bool = True
+    previous: int = 0  # of the input channels, those of the previous level
+    positions: int = 0  # 1: two of the input channels are coordinates
     more: dict = field(default_factory=dict)
 
     @property
@@ -67,12 +71,21 @@ class Case:
         attributes |= {"kernel_shape": self.kernel, "pad_mode": self.pad, "activation": self.activation}
         attributes["weight_offset"] = self.offset
         size = [g * p for g, p in zip(self.grid, self.patch, strict=True)]
-        x = random.standard_normal((self.batch, self.channels[0], *size))
+        skip = random.standard_normal((self.batch, self.channels[0] - self.previous - 2 * self.positions, *size))
         weight = random.standard_normal((self.batch, self.offset + theta + self.extra, *self.grid)) * 2 / fan_in**0.5
         # What is not to be read would not go unnoticed.
         weight[:, : self.offset] = weight[:, self.offset + theta :] = np.nan
-        arrays = [x, weight, *(random.standard_normal(b) if self.bias else None for b in biases)]
+        arrays = [skip, weight, *(random.standard_normal(b) if self.bias else None for b in biases)]
+        if self.positions:
+            attributes["positions"] = 1
+        if self.previous:
+            half = [pixels // 2 for pixels in size]
+            attributes["previous"] = random.standard_normal((self.batch, self.previous, *half)).astype(dtype)
         return self.operator, [None if a is None else a.astype(dtype) for a in arrays], attributes
+
+
+def case_id(case: Case) -> str:
+    return f"{case.operator}{'_level' if case.previous or case.positions else ''}-{case.name}"
 
 
 def conv(name: str, channels: tuple[int, int], patch: int | tuple[int, int], group: int = 1, **others) -> Case:
@@ -135,10 +148,42 @@ BLOCKS = [
     block("3x5 constant", (4, 6, 7), (6, 4), kernel=(3, 5), pad="constant", activation="none"),
     block("smaller tiles for a large kernel", (3, 9, 4), 16, kernel=(25, 21), grid=(1, 1), pad="constant"),
     block("beyond shared memory", (2, 3, 2), 2, kernel=(45, 45), grid=(2, 1), pad="constant"),
+    block("more channels than stay in registers", (61, 24, 9), 8, grid=(1, 2)),
     block("many hidden channels", (40, 150, 9), 8, grid=(1, 1)),
     block("very many channels", (1600, 3, 2), (1, 2), grid=(1, 1), kernel=(1, 1)),
 ]
+# Published levels first: skip map and previous level as they meet there; then what else is legal, on every kernel.
+CONV_LEVELS = [
+    conv("m-1", (94, 32), 2, grid=(3, 5), batch=2, activation="relu", previous=64, positions=1),
+    conv("m-2", (44, 16), 4, grid=(5, 7), activation="relu", previous=32, positions=1),
+    conv("l-2-expand", (48, 96), 4, grid=(2, 2), previous=34, positions=1),
+    conv("l-3-expand", (22, 44), 8, previous=8, positions=1),
+    conv("1x1 patches", (9, 7), 1, grid=(4, 6), batch=2, previous=5, positions=1),
+    conv("no positions", (11, 5), 2, grid=(1, 2), batch=2, previous=8),
+    conv("positions alone", (7, 5), 4, grid=(2, 1), positions=1),
+    conv("a map of two pixels each way", (6, 3), 2, grid=(1, 1), batch=2, previous=3, positions=1),
+    conv("oblong patches", (90, 19), (3, 5), grid=(2, 2), batch=2, offset=7, extra=4, previous=70, positions=1),
+    conv("3x3", (9, 7), 4, kernel=(3, 3), grid=(3, 2), batch=2, previous=4, positions=1),
+    conv("5x3 constant", (8, 4), (3, 4), kernel=(5, 3), grid=(2, 2), pad="constant", previous=3, positions=1),
+    conv("depthwise over all kinds", (8, 16), 4, kernel=(3, 3), group=8, previous=3, positions=1, batch=2),
+    conv("groups across kinds", (12, 6), 2, group=3, grid=(2, 3), previous=5, positions=1),
+]
+BLOCK_LEVELS = [
+    block("m-3", (24, 48, 16), 8, grid=(2, 3), previous=16, positions=1),
+    block("m-3, four patches a block", (24, 48, 16), 8, grid=(2, 4), batch=2, pad="constant", previous=16, positions=1),
+    block("m-4", (34, 68, 19), 16, grid=(2, 2), previous=16, positions=1),
+    block("camvid-s-4", (22, 44, 12), 16, grid=(1, 1), batch=2, pad="constant", previous=16, positions=1),
+    block("camvid-l-5", (21, 42, 12), 32, grid=(1, 2), previous=16, positions=1),
+    block("a channel of each", (2, 9, 3), 8, grid=(1, 3), previous=1),
+    block("positions alone", (3, 8, 5), 8, grid=(2, 1), batch=2, positions=1),
+    block("four tiles of outputs", (13, 20, 30), 8, grid=(2, 1), activation="relu", previous=4, positions=1),
+    block("4x4 patches", (9, 12, 30), 4, grid=(2, 2), pad="constant", previous=3, positions=1),
+    block("ragged tiles", (7, 9, 3), (18, 20), grid=(1, 2), batch=2, previous=3, positions=1),
+    block("5x5", (6, 11, 25), (3, 8), kernel=(5, 5), grid=(4, 2), activation="relu", previous=3),
+    block("beyond shared memory", (5, 2, 2), 2, kernel=(45, 45), grid=(2, 1), pad="constant", previous=2, positions=1),
+]
 CASES = CONV + BLOCKS
+LEVELS = CONV_LEVELS + BLOCK_LEVELS
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +201,12 @@ def _one_thread():
 
 def expected(operator: str, arrays: list, attributes: dict) -> np.ndarray:
     """The specification's float64 result of the same (rounded) inputs."""
-    tensors = [None if a is None else torch.from_numpy(a.astype(np.float64)) for a in arrays]
-    return getattr(specification, operator)(*tensors, **attributes).numpy()
+    dtype, attributes = arrays[0].dtype, dict(attributes)
+    previous, positions = attributes.pop("previous", None), attributes.pop("positions", 0)
+    skip, *others = (None if a is None else torch.from_numpy(a.astype(np.float64)) for a in arrays)
+    x = level_input(skip, None if previous is None else torch.from_numpy(previous.astype(np.float64)), bool(positions))
+    x = torch.from_numpy(x.numpy().astype(dtype).astype(np.float64))  # a computed map has the stored one's type
+    return getattr(specification, operator)(x, *others, **attributes).numpy()
 
 
 def assert_close(y: np.ndarray, call: tuple[str, list, dict]) -> None:
@@ -173,7 +222,7 @@ def relative_error(y: np.ndarray, call: tuple[str, list, dict]) -> float:
 
 @pytest.mark.parametrize("order", ["forward", "reverse", "shuffled"])
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.operator}-{case.name}")
+@pytest.mark.parametrize("case", CASES + LEVELS, ids=case_id)
 def test_kernels_equal_the_specification(kernels, case, dtype, order):
     operator, arrays, attributes = call = case.call(dtype)
     assert_close(kernels(operator, *arrays, order=order, **attributes), call)
@@ -189,7 +238,7 @@ HEAVY = {"beyond shared memory", "smaller tiles for a large kernel"}
 
 @pytest.mark.parametrize("dtype", ["float32", "float16"])
 def test_no_access_is_out_of_bounds_and_no_behaviour_undefined(sanitized, tmp_path, dtype):
-    calls = [case.call(dtype) for case in CASES if case.name not in HEAVY]
+    calls = [case.call(dtype) for case in CASES + LEVELS if case.name not in HEAVY]
     results = run_sanitized(tmp_path, sanitized, [(*c[:2], c[2] | {"order": "shuffled"}) for c in calls])
     for y, call in zip(results, calls, strict=True):
         assert_close(y, call)
@@ -226,6 +275,18 @@ def test_tensors_need_not_be_aligned(kernels, case):
         (block("residual", (3, 4, 5), 8), {"residual": True}),
         (block("kernel", (3, 4, 5), 8), {"kernel_shape": (5, 5)}),
         (block("bias", (3, 4, 5), 8, bias=False), {}),
+        (conv("odd map", (6, 6), 3, grid=(2, 1), previous=2), {}),
+        (conv("odd map", (6, 6), 3, grid=(1, 2), previous=2), {}),
+        (conv("previous", (6, 6), 2, previous=2), {"x_previous": None}),
+        (conv("previous", (6, 6), 2, previous=2), {"x_previous_channels": 0}),
+        (conv("channels", (6, 6), 2, previous=2), {"x_previous_channels": 3}),
+        (conv("channels", (6, 6), 2, previous=2), {"x_skip_channels": 3}),
+        (conv("channels", (6, 6), 2, previous=2), {"x_skip_channels": -(2**31) + 4, "x_previous_channels": 2**31 - 1}),
+        (conv("channels", (6, 6), 2, previous=2), {"x_previous_channels": 6, "x_skip_channels": 0}),
+        (conv("positions", (8, 6), 2, previous=2), {"x_positions": 2, "x_skip_channels": 2}),
+        (conv("skip", (6, 6), 2, previous=2), {"x_skip": None}),
+        (block("residual level", (6, 4, 6), 8, residual=True, previous=2), {}),
+        (block("residual positions", (6, 4, 6), 8, residual=True, positions=1), {}),
     ],
     ids=lambda value: str(value) if isinstance(value, dict) else value.name,
 )

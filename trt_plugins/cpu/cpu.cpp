@@ -75,22 +75,29 @@ bool release(unsigned first, unsigned last, State state) {
     return true;
 }
 
+// Runs the threads [first, last) of a warp until none of them can go on without the others of the block.
+void runWarp(unsigned first, unsigned last) {
+    do {
+        for (unsigned i : block.order) {
+            block.current = i;
+            if (i >= first && i < last && block.fibres[i]->state == State::kReady)
+                swapcontext(&block.scheduler, &block.fibres[i]->context);
+        }
+    } while (last - first == kWarp && release(first, last, State::kAtWarpExchange));
+}
+
 void runBlock() {
     unsigned const threads = static_cast<unsigned>(block.fibres.size());
     std::iota(block.order.begin(), block.order.end(), 0u);
     if (order == Order::kReverse) std::reverse(block.order.begin(), block.order.end());
     if (order == Order::kShuffled) std::shuffle(block.order.begin(), block.order.end(), shuffle);
     for (;;) {
-        for (unsigned i : block.order) {
-            block.current = i;
-            if (block.fibres[i]->state == State::kReady) swapcontext(&block.scheduler, &block.fibres[i]->context);
-        }
+        // A warp runs as far as it can before the next one does: whatever two warps do between two barriers meets.
+        for (unsigned i : block.order)
+            if (i % kWarp == 0) runWarp(i, std::min(i + kWarp, threads));
         auto const done = [](auto const& fibre) { return fibre->state == State::kDone; };
         if (std::all_of(block.fibres.begin(), block.fibres.end(), done)) return;
-        bool released = release(0, threads, State::kAtBlockBarrier);
-        for (unsigned warp = 0; warp + kWarp <= threads; warp += kWarp)
-            released |= release(warp, warp + kWarp, State::kAtWarpExchange);
-        if (released) continue;
+        if (release(0, threads, State::kAtBlockBarrier)) continue;
         std::fprintf(stderr, "A thread waits for others that never come: a barrier in divergent code.\n");
         std::abort();
     }

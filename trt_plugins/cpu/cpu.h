@@ -6,6 +6,7 @@
 // group never reaches aborts with a message instead of hanging.
 #pragma once
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

@@ -38,16 +38,27 @@ __device__ inline float activate(float value, Activation activation) {
     return activation == Activation::kRelu6 && value > 6.f ? 6.f : value;
 }
 
-// Offset of a pixel in its plane [height, width]; beyond the border that of its mirror image (the edge is not
-// repeated), or -1 where zeros are padded. With kReflect the pixel lies less than a map's size outside.
-__device__ inline int64_t pixelOffset(int row, int column, int height, int width, PadMode padMode) {
+// A pixel of a map [height, width].
+struct Pixel {
+    int row, column;  // no row (-1): one of the zeros around the map
+};
+
+// The pixel itself; beyond the border its mirror image (the edge is not repeated), or one of the padded zeros. With
+// kReflect the pixel lies less than a map's size outside.
+__device__ inline Pixel pixelAt(int row, int column, int height, int width, PadMode padMode) {
     bool const inside = row >= 0 && row < height && column >= 0 && column < width;
     if (!inside) {
-        if (padMode == PadMode::kConstant) return -1;
+        if (padMode == PadMode::kConstant) return {-1, -1};
         row = row < 0 ? -row : row >= height ? 2 * height - 2 - row : row;
         column = column < 0 ? -column : column >= width ? 2 * width - 2 - column : column;
     }
-    return static_cast<int64_t>(row) * width + column;
+    return {row, column};
+}
+
+// Offset of pixelAt in its plane, or -1.
+__device__ inline int64_t pixelOffset(int row, int column, int height, int width, PadMode padMode) {
+    Pixel const pixel = pixelAt(row, column, height, width, padMode);
+    return pixel.row < 0 ? -1 : static_cast<int64_t>(pixel.row) * width + pixel.column;
 }
 
 }  // namespace hyperseg

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <initializer_list>
 
+#include "map.h"
 #include "types.h"
 
 namespace hyperseg {
@@ -31,10 +32,22 @@ int64_t boundedProduct(Sizes... sizes) {
     return product;
 }
 
-// True if the map is cut into equal patches, the kernel is odd, the border can be mirrored, the type is one we have
-// and K holds `theta` values from weightOffset on. Params are those of either operator; theta < 0 stands for too many.
+// True if every part of the map is there and the channels add up; the previous map is half as large as the sizes say.
+template <typename Params>
+bool validParts(Params const& p) {
+    Map const& x = p.x;
+    bool const none = !x.previous && x.previousChannels == 0;
+    bool const half = x.previous && x.previousChannels > 0 && p.height % 2 == 0 && p.width % 2 == 0;
+    bool const positions = x.positions == 0 || x.positions == 1;
+    return x.skip && x.skipChannels > 0 && (none || half) && positions && x.channels() == p.inChannels;
+}
+
+// True if the map is whole and cut into equal patches, the kernel is odd, the border can be mirrored, the type is one
+// we have and K holds `theta` values from weightOffset on. Params are those of either operator; theta < 0 stands for
+// too many.
 template <typename Params>
 bool validMapAndWeights(Params const& p, int64_t theta) {
+    if (!validParts(p)) return false;
     bool const sizes = p.batch > 0 && p.inChannels > 0 && p.outChannels > 0 && p.height > 0 && p.width > 0 &&
                        p.weightChannels > 0 && p.gridHeight > 0 && p.gridWidth > 0;
     bool const kernel = p.kernelHeight > 0 && p.kernelWidth > 0 && p.kernelHeight % 2 == 1 && p.kernelWidth % 2 == 1;

@@ -36,7 +36,17 @@ __device__ inline uint32_t packed(float low, float high) {
     return __half_as_ushort(__float2half(low)) | uint32_t{__half_as_ushort(__float2half(high))} << 16;
 }
 __device__ inline uint32_t pairAt(__half const* values) { return *reinterpret_cast<uint32_t const*>(values); }
-__device__ inline float low(uint32_t pair) { return __half2float(__ushort_as_half(pair & 0xffff)); }
-__device__ inline float high(uint32_t pair) { return __half2float(__ushort_as_half(pair >> 16)); }
+__device__ inline __half2 halves(uint32_t pair) { return *reinterpret_cast<__half2 const*>(&pair); }
+__device__ inline uint32_t bitsOf(__half2 values) { return *reinterpret_cast<uint32_t const*>(&values); }
+
+// a * b + c of both, rounded once.
+__device__ inline uint32_t multiplyAdd(uint32_t a, uint32_t b, uint32_t c) {
+    return bitsOf(__hfma2(halves(a), halves(b), halves(c)));
+}
+
+// Both, not below low and not above high; NaN stays NaN.
+__device__ inline uint32_t bounded(uint32_t pair, uint32_t low, uint32_t high) {
+    return bitsOf(__hmin2_nan(__hmax2_nan(halves(pair), halves(low)), halves(high)));
+}
 
 }  // namespace hyperseg

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 KERNELS = Path(__file__).parent
-SOURCES = [KERNELS / "dpwconv/dpwconv.cu", KERNELS / "dpw_inverted_residual/dpw_inverted_residual.cu"]
+SOURCES = [KERNELS / f"{operator}/{operator}.cu" for operator in ("dpwconv", "dpw_inverted_residual", "label_head")]
 ARCHITECTURES = [72, 75, 80, 86, 87, 89, 90, 100, 110, 120]
 FLAGS = ["-std=c++17", "-O3", "-Xptxas", "-v", "-Werror", "all-warnings", "-Xcompiler", "-Wall,-Wextra"]
 FLAGS += ["-c", "-o", "/dev/null"]
@@ -25,7 +25,9 @@ HEAD = """# What ptxas says of the kernels
 Written by `ptxas_table.py --write` from {version}; per kernel and sm: registers a thread / bytes of
 spills. No kernel has static shared memory; its dynamic shared memory depends on the shape (see the operators' READMEs).
 Threads a block: dpwconvLanePerPatch 256, dpwconvPixelTile 128, dpwconvDirect 256, dpwInvertedResidualTensorCore 256
-(tile 16x16) and 128 (8x8), dpwInvertedResidualPixelTile up to 256, dpwInvertedResidualDirect 128.
+(tile 16x16) and 128 (8x8), dpwInvertedResidualPixelTile up to 256, dpwInvertedResidualDirect 128, labelHead... 256. The
+last argument of a patch-wise kernel says whether it reads a level's map (true), parts of which are computed where
+they are read, or a stored one: in one kernel for both, stored maps would pay with up to twice the registers.
 """
 
 
@@ -50,7 +52,7 @@ def ptxas_rows(nvcc: str, architecture: int, sources: Sequence[Path] = SOURCES) 
             compiled.check_returncode()
         text = subprocess.run(["c++filt"], input=compiled.stderr, capture_output=True, text=True, check=True).stdout
         for entry in text.split("Compiling entry function ")[1:]:
-            (name,) = re.findall(r"^'void (?:\w+::)*(\w+(?:<[^>]*>)?)", entry)
+            (name,) = re.findall(r"^'(?:void )?(?:\w+::)*(\w+(?:<[^>]*>)?)", entry)
             (registers,) = re.findall(r"Used (\d+) registers", entry)
             shared, spilled = (re.findall(rf"(\d+) bytes {of}", entry) for of in ("smem", "spill"))
             rows.append(Row(name, int(registers), sum(map(int, shared)), sum(map(int, spilled))))

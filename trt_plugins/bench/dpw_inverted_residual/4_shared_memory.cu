@@ -28,7 +28,7 @@ struct Params {
 // x [N, Cin, H, W]; weight [N, K, Nh * Nw]; y [N, Cout, H, W]; blockIdx.x = (n, patch, tile), blockIdx.y a group of
 // kOutputs output channels.
 template <typename T>
-__global__ void __launch_bounds__(kMaxTileSide* kMaxTileSide) sharedMemory(Params const params) {
+__global__ void __launch_bounds__(kMaxTileSide* kMaxTileSide, 3) sharedMemory(Params const params) {
     DpwInvertedResidualParams const& p = params.block;
     HYPERSEG_SHARED_MEMORY(memory);
     float* hidden = reinterpret_cast<float*>(memory);  // [window]

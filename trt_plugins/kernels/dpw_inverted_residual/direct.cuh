@@ -3,15 +3,15 @@
 // computes the hidden values under its taps itself: correct for every shape, and slow.
 #pragma once
 
-#include "../device.cuh"
+#include "../map.cuh"
 #include "dpw_inverted_residual.h"
 
 namespace hyperseg::direct {
 
 constexpr int kThreads = 128;
 
-// x [N, Cin, H, W]; weight [N, K, Nh * Nw]; y [N, Cout, H, W].
-template <typename T>
+// x [N, Cin, H, W], a Map; weight [N, K, Nh * Nw]; y [N, Cout, H, W].
+template <typename T, bool LEVEL = false>
 __global__ void __launch_bounds__(kThreads, 4) dpwInvertedResidualDirect(DpwInvertedResidualParams const p) {
     int const pixel = static_cast<int>(blockIdx.x) * kThreads + threadIdx.x;
     if (pixel >= p.height * p.width) return;
@@ -24,7 +24,7 @@ __global__ void __launch_bounds__(kThreads, 4) dpwInvertedResidualDirect(DpwInve
     T const* bias3 = static_cast<T const*>(p.bias3);
 
     for (int64_t n = 0; n < p.batch; ++n) {
-        T const* x = static_cast<T const*>(p.x.skip) + n * p.inChannels * plane;
+        Sample<T, LEVEL> const sample(p.x, n, p.height, p.width);
         T const* expand = static_cast<T const*>(p.weight) + patch + (n * p.weightChannels + p.weightOffset) * patches;
         T const* depthwise = expand + int64_t{p.hiddenChannels} * p.inChannels * patches;
         T const* project = depthwise + p.hiddenChannels * taps * patches;
@@ -34,12 +34,13 @@ __global__ void __launch_bounds__(kThreads, 4) dpwInvertedResidualDirect(DpwInve
                 float filtered = toFloat(bias2[h]);
                 for (int u = 0; u < p.kernelHeight; ++u) {
                     for (int v = 0; v < p.kernelWidth; ++v) {
-                        int64_t const offset = pixelOffset(row + u - p.kernelHeight / 2, column + v - p.kernelWidth / 2,
-                                                           p.height, p.width, p.padMode);
+                        Pixel const xPixel = pixelAt(row + u - p.kernelHeight / 2, column + v - p.kernelWidth / 2,
+                                                     p.height, p.width, p.padMode);
                         float hidden = toFloat(bias1[h]);
-                        for (int c = 0; offset >= 0 && c < p.inChannels; ++c)
-                            hidden += toFloat(expand[(int64_t{h} * p.inChannels + c) * patches]) *
-                                      toFloat(x[c * plane + offset]);
+                        if (xPixel.row >= 0)
+                            sample.template forEachChannel<2>(xPixel, 0, p.inChannels, [&](int c, float x) {
+                                hidden += toFloat(expand[(int64_t{h} * p.inChannels + c) * patches]) * x;
+                            });
                         float const tap = toFloat(depthwise[(h * taps + u * p.kernelWidth + v) * patches]);
                         filtered += tap * activate(hidden, p.activation);
                     }
@@ -47,7 +48,7 @@ __global__ void __launch_bounds__(kThreads, 4) dpwInvertedResidualDirect(DpwInve
                 sum +=
                     toFloat(project[(int64_t{o} * p.hiddenChannels + h) * patches]) * activate(filtered, p.activation);
             }
-            if (p.residual) sum += toFloat(x[o * plane + pixel]);
+            if (p.residual) sum += toFloat(sample.skip[o * plane + pixel]);
             static_cast<T*>(p.y)[(n * p.outChannels + o) * plane + pixel] = fromFloat<T>(sum);
         }
     }

@@ -11,8 +11,8 @@ namespace hyperseg {
 namespace {
 
 bool valid(DpwInvertedResidualParams const& p) {
-    if (!p.x.skip || p.x.channels() != p.inChannels || !p.weight || !p.bias1 || !p.bias2 || !p.bias3 || !p.y || p.hiddenChannels < 1) return false;
-    if (p.residual && p.inChannels != p.outChannels) return false;
+    if (!p.weight || !p.bias1 || !p.bias2 || !p.bias3 || !p.y || p.hiddenChannels < 1) return false;
+    if (p.residual && (p.inChannels != p.outChannels || !p.x.stored())) return false;
     int64_t const expand = boundedProduct(p.hiddenChannels, p.inChannels);
     int64_t const depthwise = boundedProduct(p.hiddenChannels, p.kernelHeight, p.kernelWidth);
     int64_t const project = boundedProduct(p.outChannels, p.hiddenChannels);
@@ -25,7 +25,8 @@ cudaError_t launchDirect(DpwInvertedResidualParams const& p, cudaStream_t stream
     using namespace direct;
     int64_t const blocks = ceilDiv(int64_t{p.height} * p.width, kThreads);
     int64_t const outputs = std::min<int64_t>(p.outChannels, kMaxGridYZ);
-    return launch(dpwInvertedResidualDirect<T>, blocks, outputs, kThreads, 0, stream, p);
+    auto const kernel = p.x.stored() ? dpwInvertedResidualDirect<T> : dpwInvertedResidualDirect<T, true>;
+    return launch(kernel, blocks, outputs, kThreads, 0, stream, p);
 }
 
 // The largest tile whose window fits in shared memory; a tile of one pixel that does not leaves only the direct kernel.
@@ -42,8 +43,9 @@ cudaError_t launchPixelTile(DpwInvertedResidualParams const& p, cudaStream_t str
     int const window = (params.tileHeight + p.kernelHeight - 1) * (params.tileWidth + p.kernelWidth - 1);
     int const threads = std::min(kMaxThreads, static_cast<int>(ceilDiv(window, kWarpSize)) * kWarpSize);
     int64_t const tiles = ceilDiv(patchHeight, params.tileHeight) * ceilDiv(patchWidth, params.tileWidth);
-    return launch(dpwInvertedResidualPixelTile<T>, p.batch * int64_t{p.gridHeight} * p.gridWidth * tiles, outputBlocks,
-                  threads, static_cast<size_t>(bytes), stream, params);
+    auto const kernel = p.x.stored() ? dpwInvertedResidualPixelTile<T> : dpwInvertedResidualPixelTile<T, true>;
+    return launch(kernel, p.batch * int64_t{p.gridHeight} * p.gridWidth * tiles, outputBlocks, threads,
+                  static_cast<size_t>(bytes), stream, params);
 }
 
 struct Device {
@@ -83,7 +85,9 @@ cudaError_t launchTensorCore(DpwInvertedResidualParams const& p, Device const& d
         bool const enough = 2 * (blocks / together) >= 3 * device.multiprocessors;
         if (aligned && enough && Tile::sharedBytes(p, together) <= device.grantedBytes) break;
     }
-    auto const kernel = tensor_core::dpwInvertedResidualTensorCore<SIZE, SIZE, SIZE / 8, N_TILES>;
+    using namespace tensor_core;
+    auto const kernel = p.x.stored() ? dpwInvertedResidualTensorCore<SIZE, SIZE, SIZE / 8, N_TILES>
+                                     : dpwInvertedResidualTensorCore<SIZE, SIZE, SIZE / 8, N_TILES, true>;
     auto const bytes = static_cast<size_t>(Tile::sharedBytes(p, together));
     return launch(kernel, blocks / together, 1, Tile::kThreads, bytes, stream, tensor_core::Params{p, together});
 }

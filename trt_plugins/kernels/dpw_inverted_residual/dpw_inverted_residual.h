@@ -30,7 +30,7 @@ struct DpwInvertedResidualParams {
                                                                             // kh, kw) | project (out, hidden)]
     PadMode padMode;  // of x; a reflected map is larger than the halo (kernel / 2) in both directions
     Activation activation;
-    bool residual;  // needs inChannels == outChannels
+    bool residual;  // needs inChannels == outChannels and a stored map
 };
 
 // Queues the block on the stream and returns at once: no allocation, no synchronisation, fit for graph capture.

@@ -6,7 +6,7 @@
 // values are floats and never leave the block.
 #pragma once
 
-#include "../device.cuh"
+#include "../map.cuh"
 #include "dpw_inverted_residual.h"
 
 namespace hyperseg::pixel_tile {
@@ -30,8 +30,8 @@ inline int64_t sharedBytes(Params const& params) {
     return kHidden * (int64_t{p.inChannels} + kOutputs + taps + window) * static_cast<int64_t>(sizeof(float));
 }
 
-// x [N, Cin, H, W]; weight [N, K, Nh * Nw]; y [N, Cout, H, W]; blockIdx.x = (n, patch, tile).
-template <typename T>
+// x [N, Cin, H, W], a Map; weight [N, K, Nh * Nw]; y [N, Cout, H, W]; blockIdx.x = (n, patch, tile).
+template <typename T, bool LEVEL = false>
 __global__ void __launch_bounds__(kMaxThreads, 2) dpwInvertedResidualPixelTile(Params const params) {
     DpwInvertedResidualParams const& p = params.block;
     int const taps = p.kernelHeight * p.kernelWidth, threads = blockDim.x;
@@ -62,12 +62,12 @@ __global__ void __launch_bounds__(kMaxThreads, 2) dpwInvertedResidualPixelTile(P
     bool const active = inTile && tileRow + row < patchHeight && tileColumn + column < patchWidth;
 
     int64_t const plane = int64_t{p.height} * p.width;
-    T const* x = static_cast<T const*>(p.x.skip) + int64_t{n} * p.inChannels * plane;
     T const* theta =
         static_cast<T const*>(p.weight) + patch + (int64_t{n} * p.weightChannels + p.weightOffset) * patches;
     int64_t const depthwiseStart = int64_t{p.hiddenChannels} * p.inChannels;
     int64_t const projectStart = depthwiseStart + int64_t{p.hiddenChannels} * taps;
 
+    Sample<T, LEVEL> const sample(p.x, n, p.height, p.width);
     float sum[kOutputs] = {};
     for (int first = 0; first < p.hiddenChannels; first += kHidden) {
         __syncthreads();  // the previous channels are no longer needed
@@ -92,19 +92,16 @@ __global__ void __launch_bounds__(kMaxThreads, 2) dpwInvertedResidualPixelTile(P
         for (int i = threadIdx.x; i < window; i += threads) {
             int const xRow = min(firstRow + i / windowWidth - p.kernelHeight / 2, lastRow);
             int const xColumn = min(firstColumn + i % windowWidth - p.kernelWidth / 2, lastColumn);
-            int64_t const offset = pixelOffset(xRow, xColumn, p.height, p.width, p.padMode);
+            Pixel const xPixel = pixelAt(xRow, xColumn, p.height, p.width, p.padMode);
             float value[kHidden];
 #pragma unroll
             for (int h = 0; h < kHidden; ++h)
                 value[h] = first + h < p.hiddenChannels ? toFloat(static_cast<T const*>(p.bias1)[first + h]) : 0.f;
-            if (offset >= 0) {
-#pragma unroll 1
-                for (int c = 0; c < p.inChannels; ++c) {
-                    float const pixel = toFloat(x[c * plane + offset]);
+            if (xPixel.row >= 0)
+                sample.template forEachChannel<1>(xPixel, 0, p.inChannels, [&](int c, float x) {
 #pragma unroll
-                    for (int h = 0; h < kHidden; ++h) value[h] += expand[c * kHidden + h] * pixel;
-                }
-            }
+                    for (int h = 0; h < kHidden; ++h) value[h] += expand[c * kHidden + h] * x;
+                });
 #pragma unroll
             for (int h = 0; h < kHidden; ++h) hidden[h * window + i] = activate(value[h], p.activation);
         }
@@ -131,7 +128,7 @@ __global__ void __launch_bounds__(kMaxThreads, 2) dpwInvertedResidualPixelTile(P
         int const o = firstOutput + r;
         if (o >= p.outChannels) break;
         float const bias = toFloat(static_cast<T const*>(p.bias3)[o]);
-        float const identity = p.residual ? toFloat(x[o * plane + offset]) : 0.f;
+        float const identity = p.residual ? toFloat(sample.skip[o * plane + offset]) : 0.f;
         y[o * plane] = fromFloat<T>(sum[r] + bias + identity);
     }
 }

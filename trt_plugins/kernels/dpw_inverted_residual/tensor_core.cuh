@@ -1,29 +1,39 @@
 // DPWInvertedResidual 3x3 in FP16 on the tensor cores: the two 1x1 convolutions, nine tenths of the operations, are
-// matrix products summed in float; between them the depthwise runs on the CUDA cores, in float too. Hidden values are
-// rounded to FP16 once after each activation, as between three separate operators, and never leave the block.
+// matrix products summed in float; between them the depthwise runs on the CUDA cores, two channels to an instruction,
+// and rounds to FP16 after each of its nine products. Hidden values never leave the block.
 //
 // Who owns what: a block owns a tile of one patch, or of 2 or 4 neighbouring patches that it computes in
 // turn; a warp owns a strip of 8 columns and 2 * M_TILES rows of it, with
-// all output channels' sums in registers. Hidden channels pass by in planes of 8, kPlanes at a time:
-//   expand      all warps: hidden [window pixels, 8] = act(x [window pixels, Cin] * expand^T [Cin, 8] + bias1)
+// all output channels' sums in registers. Hidden channels pass by in planes of 8:
+//   expand      all warps: hidden [window pixels, 8] = act(x [window pixels, Cin] * expand^T [Cin, 8] + bias1); a warp
+//               expands the same pixels of every plane and keeps its share of x in registers
 //   depthwise   a lane filters two neighbouring channels of a column, whose window rows it reads once; the two pixels
 //               and two channels it then holds are its share of the next product's left side: no detour over memory
 //   project     sums [2 rows x 8 columns, Cout] += filtered [16, 8] * project^T [8, Cout]
-// Shared memory: whole rows of 8 values lie so that the 8 rows and 4 pairs a warp reads together hit 32 banks.
+// Shared memory: whole rows of 8 values lie so that the 8 rows and 4 pairs a warp reads together hit 32 banks. What the
+// kernel has most of is instructions (README.md), so indices are counted on, and values handled in pairs.
 #pragma once
 
-#include "../device.cuh"
+#include "../map.cuh"
 #include "../mma.cuh"
 #include "dpw_inverted_residual.h"
 
 namespace hyperseg::tensor_core {
 
-constexpr int kPlanes = 2;
+constexpr int kPlanes = 2;  // of hidden channels in memory: one is written while the other is read
 constexpr int kTaps = 9;
+constexpr int kResident = 5;  // eights of input channels that a warp keeps in registers
 
 // Rounds a row of values up to an odd number of 8s: rows then start 4 banks apart, modulo 32.
 __host__ __device__ inline int rowStride(int values) { return (values + 7) / 8 * 8 + ((values + 7) / 8 % 2 ? 0 : 8); }
 __host__ __device__ inline int roundUp8(int values) { return (values + 7) / 8 * 8; }
+
+// Channels of x as they lie in shared memory, in whole 8s: those of the previous level first, then the others in the
+// map's own order; each kind of reading then fills its own 8s.
+__host__ __device__ inline int previousDepth(Map const& x) { return roundUp8(x.previousChannels); }
+__host__ __device__ inline int depthOf(Map const& x) {
+    return previousDepth(x) + roundUp8(2 * x.positions + x.skipChannels);
+}
 
 // TILE_ROWS x TILE_COLUMNS pixels, N_TILES * 8 output channels.
 template <int TILE_ROWS, int TILE_COLUMNS, int M_TILES, int N_TILES>
@@ -34,12 +44,14 @@ struct Tile {
     // Rows of 16 window pixels that a warp expands: warp, warp + kWarps, ...
     static constexpr int kExpandTiles = (kWindow + 15) / 16, kWarpTiles = (kExpandTiles + kWarps - 1) / kWarps;
     static constexpr int kOutputs = N_TILES * 8;
+    // Of a multiprocessor at once: as many as its registers hold without spills.
+    static constexpr int kBlocks = kThreads == 256 ? 2 : N_TILES < 4 ? 5 : 4;
 
-    // x [kWindow, rowStride(Cin)], hidden [kPlanes, kWindow, 8], then for each of the block's patches expand
-    // [hidden, rowStride(Cin)], project [kOutputs, rowStride(hidden)] and depthwise [9, hidden], all FP16; float bias1
-    // [hidden] and bias2 [hidden]. In all of these the hidden channels are rounded up to whole 8s.
+    // x [kWindow, rowStride(depth)], hidden [kPlanes, kWindow, 8], then for each of the block's patches expand
+    // [hidden, rowStride(depth)], project [kOutputs, rowStride(hidden)] and depthwise [9, hidden], all FP16; float
+    // bias1 [hidden] and bias2 [hidden]. In all of these the hidden channels are rounded up to whole 8s.
     static int64_t sharedBytes(DpwInvertedResidualParams const& p, int patches) {
-        int64_t const hidden = roundUp8(p.hiddenChannels), stride = rowStride(p.inChannels);
+        int64_t const hidden = roundUp8(p.hiddenChannels), stride = rowStride(depthOf(p.x));
         int64_t const theta = hidden * stride + kTaps * hidden + kOutputs * int64_t{rowStride(p.hiddenChannels)};
         return 2 * (kWindow * stride + kPlanes * kWindow * 8 + patches * theta) + 4 * 2 * hidden;
     }
@@ -59,36 +71,137 @@ struct alignas(2 * COUNT) Values {
     uint16_t bits[COUNT];
 };
 
-// A part of theta as a matrix: element (row, column) is value row * rowStep + column * columnStep.
-struct Matrix {
-    int rows, columns, rowStep, columnStep;
-};
-
-// to [PATCHES, rows, stride], of which the patches lie patchSize apart, = the part of each patch; zeros beyond it.
-template <int PATCHES>
-__device__ inline void stage(__half* to, int patchSize, int rows, int stride, __half const* theta, Matrix part,
-                             int patches, int threads) {
+// to [PATCHES, rows, stride], of which the patches lie patchSize apart, = the values of theta that valueAt(row, column)
+// counts for each patch, or 0 where it says -1.
+template <int PATCHES, int THREADS, typename ValueAt>
+__device__ inline void stage(__half* to, int patchSize, int rows, int stride, __half const* theta, int patches,
+                             ValueAt const& valueAt) {
+    // Counted on rather than divided: a division costs more than all else that is done to a value.
+    int const rowsOn = THREADS / stride, columnsOn = THREADS % stride;
+    int row = threadIdx.x / stride, column = threadIdx.x % stride;
 #pragma unroll 4
-    for (int i = threadIdx.x; i < rows * stride; i += threads) {
-        int const row = i / stride, column = i % stride;
+    for (int i = threadIdx.x; i < rows * stride; i += THREADS) {
+        int const from = valueAt(row, column);
         Values<PATCHES> values = {};
-        if (row < part.rows && column < part.columns)
-            values = *reinterpret_cast<Values<PATCHES> const*>(
-                theta + int64_t{row * part.rowStep + column * part.columnStep} * patches);
+        if (from >= 0) values = *reinterpret_cast<Values<PATCHES> const*>(theta + int64_t{from} * patches);
 #pragma unroll
         for (int g = 0; g < PATCHES; ++g) to[g * patchSize + i] = __ushort_as_half(values.bits[g]);
+        row += rowsOn;
+        column += columnsOn;
+        if (column >= stride) {
+            column -= stride;
+            ++row;
+        }
+    }
+}
+
+// x [kWindow, xStride] from column previousDepth on = coordinates and skip map of the tile and its halo, 8 channels of
+// a pixel at a time. Padded pixels and the channels beyond the last are zeros.
+template <typename T, bool LEVEL>
+__device__ inline void stageSkip(__half* x, int xStride, DpwInvertedResidualParams const& p, int n, Pixel first) {
+    int const firstSkip = LEVEL ? 2 * p.x.positions : 0, channels = firstSkip + p.x.skipChannels;
+    int64_t const plane = int64_t{p.height} * p.width;
+    __half const* skip = static_cast<__half const*>(p.x.skip) + (int64_t{n} * p.x.skipChannels - firstSkip) * plane;
+    for (int i = threadIdx.x; i < T::kWindow; i += T::kThreads) {
+        Pixel const pixel = pixelAt(first.row + i / T::kWindowWidth - 1, first.column + i % T::kWindowWidth - 1,
+                                    p.height, p.width, p.padMode);
+        __half const* from = skip + int64_t{pixel.row} * p.width + pixel.column;
+        __half* to = x + i * xStride + (LEVEL ? previousDepth(p.x) : 0);
+        int const last = pixel.row >= 0 ? channels : 0;  // of those that are not zeros
+#pragma unroll 2
+        for (int c = 0; c < channels; c += 8) {
+            Values<8> values;
+#pragma unroll
+            for (int k = 0; k < 8; ++k, from += plane)
+                values.bits[k] = c + k >= firstSkip && c + k < last ? __half_as_ushort(*from) : 0;
+            if (LEVEL && c < firstSkip && pixel.row >= 0) {
+                values.bits[0] = __half_as_ushort(__float2half(coordinate(pixel.column, p.width)));
+                values.bits[1] = __half_as_ushort(__float2half(coordinate(pixel.row, p.height)));
+            }
+            *reinterpret_cast<Values<8>*>(to + c) = values;
+        }
+    }
+}
+
+// Two neighbouring rows (or columns) of a window, the first of them odd, and the two cells of the previous map between
+// which both lie: each is second[.] of the way from cell 0 to cell 1.
+struct Pair {
+    int pixels[2], cells[2];
+    float second[2];
+};
+
+// The pair from `first` on, -1 or an odd number, of `size` pixels; a pixel of zeros (-1) stays one.
+__device__ inline Pair pairOf(int first, int size, PadMode padMode) {
+    int const cells = size / 2, cell = min(max((first - 1) / 2, 0), max(cells - 2, 0));
+    Pair pair{{}, {cell, min(cell + 1, cells - 1)}, {}};
+#pragma unroll
+    for (int i = 0; i < 2; ++i) {
+        pair.pixels[i] = pixelAt(first + i, 0, size, 1, padMode).row;
+        float const source = fminf(fmaxf(0.5f * pair.pixels[i] - 0.25f, 0.f), static_cast<float>(cells - 1));
+        pair.second[i] = source - cell;
+    }
+    return pair;
+}
+
+__device__ inline float between(float first, float second, float share) {
+    return (1.f - share) * first + share * second;
+}
+
+// x up to column previousDepth = the previous map, enlarged: a thread takes 4 channels of the four pixels that lie
+// between the same four cells, so that four reads give four values. The tile begins in an even row and column.
+template <typename T>
+__device__ inline void stagePrevious(__half* x, int xStride, DpwInvertedResidualParams const& p, int n, Pixel first) {
+    constexpr int kAcross = T::kWindowWidth / 2, kFours = T::kWindow / 4;
+    int const width = p.width / 2, plane = p.height / 2 * width;
+    __half const* previous = static_cast<__half const*>(p.x.previous) + int64_t{n} * p.x.previousChannels * plane;
+#pragma unroll 1
+    for (int item = threadIdx.x; item < kFours * (previousDepth(p.x) / 4); item += T::kThreads) {
+        int const four = item % kFours, c = item / kFours * 4;
+        Pair const rows = pairOf(first.row - 1 + four / kAcross * 2, p.height, p.padMode);
+        Pair const columns = pairOf(first.column - 1 + four % kAcross * 2, p.width, p.padMode);
+        int const upper = rows.cells[0] * width, lower = rows.cells[1] * width;
+        __half const* from = previous + int64_t{c} * plane;
+        uint32_t values[4][2];  // of the four pixels
+#pragma unroll
+        for (int k = 0; k < 4; k += 2) {
+            float cell[2][4];  // of two channels
+#pragma unroll
+            for (int j = 0; j < 2; ++j, from += plane) {
+                bool const exists = c + k + j < p.x.previousChannels;
+#pragma unroll
+                for (int i = 0; i < 4; ++i)
+                    cell[j][i] = exists ? toFloat(from[(i < 2 ? upper : lower) + columns.cells[i % 2]]) : 0.f;
+            }
+#pragma unroll
+            for (int i = 0; i < 4; ++i) {
+                float value[2];
+#pragma unroll
+                for (int j = 0; j < 2; ++j)
+                    value[j] = between(between(cell[j][0], cell[j][1], columns.second[i % 2]),
+                                       between(cell[j][2], cell[j][3], columns.second[i % 2]), rows.second[i / 2]);
+                bool const inside = rows.pixels[i / 2] >= 0 && columns.pixels[i % 2] >= 0;
+                values[i][k / 2] = inside ? packed(value[0], value[1]) : 0;
+            }
+        }
+#pragma unroll
+        for (int i = 0; i < 4; ++i) {
+            int const pixel = (four / kAcross * 2 + i / 2) * T::kWindowWidth + four % kAcross * 2 + i % 2;
+            uint32_t* to = reinterpret_cast<uint32_t*>(x + pixel * xStride + c);
+            to[0] = values[i][0];
+            to[1] = values[i][1];
+        }
     }
 }
 
 // x [N, Cin, H, W]; weight [N, K, Nh * Nw]; y [N, Cout, H, W]; blockIdx.x = (n, patches, tile).
-template <int TILE_ROWS, int TILE_COLUMNS, int M_TILES, int N_TILES>
+template <int TILE_ROWS, int TILE_COLUMNS, int M_TILES, int N_TILES, bool LEVEL = false>
 __global__ void __launch_bounds__(Tile<TILE_ROWS, TILE_COLUMNS, M_TILES, N_TILES>::kThreads,
-                                  512 / Tile<TILE_ROWS, TILE_COLUMNS, M_TILES, N_TILES>::kThreads)
+                                  Tile<TILE_ROWS, TILE_COLUMNS, M_TILES, N_TILES>::kBlocks)
     dpwInvertedResidualTensorCore(Params const params) {
     DpwInvertedResidualParams const& p = params.block;
     using T = Tile<TILE_ROWS, TILE_COLUMNS, M_TILES, N_TILES>;
-    int const hiddenSize = roundUp8(p.hiddenChannels), xStride = rowStride(p.inChannels);
-    int const projectStride = rowStride(p.hiddenChannels), depth = roundUp8(p.inChannels);
+    int const depth = LEVEL ? depthOf(p.x) : roundUp8(p.inChannels), xStride = rowStride(depth);
+    int const hiddenSize = roundUp8(p.hiddenChannels), projectStride = rowStride(p.hiddenChannels);
     HYPERSEG_SHARED_MEMORY(sharedMemory);
     __half* x = reinterpret_cast<__half*>(sharedMemory);
     __half* hidden = x + T::kWindow * xStride;
@@ -107,29 +220,43 @@ __global__ void __launch_bounds__(Tile<TILE_ROWS, TILE_COLUMNS, M_TILES, N_TILES
     __half const* input = static_cast<__half const*>(p.x.skip) + int64_t{n} * p.inChannels * plane;
     __half* y = static_cast<__half*>(p.y) + int64_t{n} * p.outChannels * plane;
 
-    auto const stagePart = [&](int offset, int rows, int stride, int64_t start, Matrix part) {
+    auto const stagePart = [&](int offset, int rows, int stride, auto const& valueAt) {
         __half const* from = static_cast<__half const*>(p.weight) + firstPatch +
-                             (int64_t{n} * p.weightChannels + p.weightOffset + start) * patches;
+                             (int64_t{n} * p.weightChannels + p.weightOffset) * patches;
         if (params.patchesPerBlock == 4)
-            stage<4>(theta + offset, patchSize, rows, stride, from, part, patches, T::kThreads);
+            stage<4, T::kThreads>(theta + offset, patchSize, rows, stride, from, patches, valueAt);
         else if (params.patchesPerBlock == 2)
-            stage<2>(theta + offset, patchSize, rows, stride, from, part, patches, T::kThreads);
+            stage<2, T::kThreads>(theta + offset, patchSize, rows, stride, from, patches, valueAt);
         else
-            stage<1>(theta + offset, patchSize, rows, stride, from, part, patches, T::kThreads);
+            stage<1, T::kThreads>(theta + offset, patchSize, rows, stride, from, patches, valueAt);
     };
-    int64_t const depthwiseStart = int64_t{p.hiddenChannels} * p.inChannels;
-    int64_t const projectStart = depthwiseStart + int64_t{p.hiddenChannels} * kTaps;
-    stagePart(0, hiddenSize, xStride, 0, {p.hiddenChannels, p.inChannels, p.inChannels, 1});
-    stagePart(depthwiseOffset, kTaps, hiddenSize, depthwiseStart, {kTaps, p.hiddenChannels, 1, kTaps});
-    stagePart(projectOffset, T::kOutputs, projectStride, projectStart,
-              {p.outChannels, p.hiddenChannels, p.hiddenChannels, 1});
+    int const depthwiseStart = p.hiddenChannels * p.inChannels;
+    int const projectStart = depthwiseStart + p.hiddenChannels * kTaps;
+    stagePart(0, hiddenSize, xStride, [&](int h, int column) {
+        int c = column, last = p.inChannels;
+        if (LEVEL) {  // previous channels are the last of the map and the first in shared memory
+            int const others = p.inChannels - p.x.previousChannels, depth = previousDepth(p.x);
+            c = column < depth ? others + column : column - depth;
+            last = column < depth ? p.inChannels : others;
+        }
+        return h < p.hiddenChannels && c < last ? h * p.inChannels + c : -1;
+    });
+    stagePart(depthwiseOffset, kTaps, hiddenSize,
+              [&](int tap, int h) { return h < p.hiddenChannels ? depthwiseStart + h * kTaps + tap : -1; });
+    stagePart(projectOffset, T::kOutputs, projectStride, [&](int o, int h) {
+        return o < p.outChannels && h < p.hiddenChannels ? projectStart + o * p.hiddenChannels + h : -1;
+    });
     for (int h = threadIdx.x; h < hiddenSize; h += T::kThreads) {
         bias1[h] = h < p.hiddenChannels ? toFloat(static_cast<__half const*>(p.bias1)[h]) : 0.f;
         bias2[h] = h < p.hiddenChannels ? toFloat(static_cast<__half const*>(p.bias2)[h]) : 0.f;
     }
 
     int const warp = threadIdx.x / kWarpSize, lane = threadIdx.x % kWarpSize, group = lane / 4, pair = lane % 4 * 2;
+    int const firstPixel = warp * 16 + group;  // of those that the lane expands
     int const stripRow = warp / T::kStripsAcross * T::kStripRows, stripColumn = warp % T::kStripsAcross * 8;
+    // The activation as bounds of pairs of values.
+    uint32_t const low = p.activation == Activation::kNone ? 0xfc00fc00 : 0;
+    uint32_t const high = p.activation == Activation::kRelu6 ? 0x46004600 : 0x7c007c00;
     for (int g = 0; g < params.patchesPerBlock; ++g) {
         __half const *expand = theta + g * patchSize, *project = expand + projectOffset;
         __half const* depthwise = expand + depthwiseOffset;
@@ -137,112 +264,102 @@ __global__ void __launch_bounds__(Tile<TILE_ROWS, TILE_COLUMNS, M_TILES, N_TILES
         int const firstRow = patch / p.gridWidth * patchHeight + tile / tilesAcross * TILE_ROWS;
         int const firstColumn = patch % p.gridWidth * patchWidth + tile % tilesAcross * TILE_COLUMNS;
 
-        // The tile and its halo, 8 channels of a pixel at a time; zeros in the channels beyond the last. Nobody reads x
-        // any more: the last thing that is done to a patch is to filter hidden values, behind a barrier.
-#pragma unroll 1
-        for (int i = threadIdx.x; i < T::kWindow * (depth / 8); i += T::kThreads) {
-            int const pixel = i % T::kWindow, c = i / T::kWindow * 8;
-            int64_t const offset = pixelOffset(firstRow + pixel / T::kWindowWidth - 1,
-                                               firstColumn + pixel % T::kWindowWidth - 1, p.height, p.width, p.padMode);
-            __half const* from = input + c * plane + offset;
-            Values<8> values;
-#pragma unroll
-            for (int k = 0; k < 8; ++k)
-                values.bits[k] = offset >= 0 && c + k < p.inChannels ? __half_as_ushort(from[k * plane]) : 0;
-            *reinterpret_cast<Values<8>*>(x + pixel * xStride + c) = values;
-        }
+        // Nobody reads x any more: the last thing that is done to a patch is to filter hidden values, behind a barrier.
+        stageSkip<T, LEVEL>(x, xStride, p, n, {firstRow, firstColumn});
+        if constexpr (LEVEL) stagePrevious<T>(x, xStride, p, n, {firstRow, firstColumn});
 
         float sum[M_TILES][N_TILES][4] = {};
-        for (int first = 0; first < hiddenSize; first += kPlanes * 8) {
-            int const planes = min(kPlanes, (hiddenSize - first) / 8);
-            __syncthreads();  // staged, or the previous planes are no longer needed
-
-            float value[T::kWarpTiles][kPlanes][4] = {};
-#pragma unroll 2
-            for (int k = 0; k < depth; k += 8) {
-                uint32_t b[kPlanes];
+        uint32_t a[T::kWarpTiles][kResident][2];  // the warp's share of x, read once a patch where it has few channels
+        __syncthreads();                          // staged
+        for (int first = 0; first < hiddenSize; first += 8) {
+            // Who is ahead writes the other plane; who is behind has passed the barrier below in the turn before.
+            __half* plane8 = hidden + first / 8 % kPlanes * T::kWindow * 8;
+            int const h = first + pair;
+            float value[T::kWarpTiles][4];
 #pragma unroll
-                for (int s = 0; s < kPlanes; ++s)
-                    b[s] = s < planes ? pairAt(expand + (first + s * 8 + group) * xStride + k + pair) : 0;
-#pragma unroll
-                for (int m = 0; m < T::kWarpTiles; ++m) {
-                    // Pixels beyond the window are computed from the last one and not kept.
-                    int const pixel = (warp + m * T::kWarps) * 16 + group;
-                    uint32_t const a0 = pairAt(x + min(pixel, T::kWindow - 1) * xStride + k + pair);
-                    uint32_t const a1 = pairAt(x + min(pixel + 8, T::kWindow - 1) * xStride + k + pair);
-#pragma unroll
-                    for (int s = 0; s < kPlanes; ++s) mma16x8x8(value[m][s], a0, a1, b[s]);
-                }
+            for (int m = 0; m < T::kWarpTiles; ++m) {
+                value[m][0] = value[m][2] = bias1[h];
+                value[m][1] = value[m][3] = bias1[h + 1];
             }
+#pragma unroll 1
+            for (int start = 0; start < depth; start += kResident * 8) {
+                if (first == 0 || depth > kResident * 8) {
 #pragma unroll
-            for (int s = 0; s < kPlanes; ++s) {
-                if (s >= planes) break;
-                float const b0 = bias1[first + s * 8 + pair], b1 = bias1[first + s * 8 + pair + 1];
+                    for (int m = 0; m < T::kWarpTiles; ++m) {
+                        // Pixels beyond the window are computed from the last one and not kept.
+                        int const pixel = firstPixel + m * T::kWarps * 16;
+                        __half const* upper = x + min(pixel, T::kWindow - 1) * xStride + start + pair;
+                        __half const* lower = x + min(pixel + 8, T::kWindow - 1) * xStride + start + pair;
 #pragma unroll
-                for (int m = 0; m < T::kWarpTiles; ++m) {
-#pragma unroll
-                    for (int half = 0; half < 2; ++half) {
-                        int const pixel = (warp + m * T::kWarps) * 16 + group + half * 8;
-                        if (pixel >= T::kWindow) continue;
-                        *reinterpret_cast<uint32_t*>(hidden + (s * T::kWindow + pixel) * 8 + pair) =
-                            packed(activate(value[m][s][2 * half] + b0, p.activation),
-                                   activate(value[m][s][2 * half + 1] + b1, p.activation));
-                    }
-                }
-            }
-            __syncthreads();
-
-            for (int s = 0; s < planes; ++s) {
-                int const h = first + s * 8 + pair;
-                float filtered[T::kStripRows][2];
-#pragma unroll
-                for (int r = 0; r < T::kStripRows; ++r) {
-                    filtered[r][0] = bias2[h];
-                    filtered[r][1] = bias2[h + 1];
-                }
-                __half const* column =
-                    hidden + (s * T::kWindow + stripRow * T::kWindowWidth + stripColumn + group) * 8 + pair;
-#pragma unroll
-                for (int v = 0; v < 3; ++v) {
-                    uint32_t tap[3];
-#pragma unroll
-                    for (int u = 0; u < 3; ++u) tap[u] = pairAt(depthwise + (u * 3 + v) * hiddenSize + h);
-#pragma unroll
-                    for (int row = 0; row < T::kStripRows + 2; ++row) {
-                        uint32_t const under = pairAt(column + (row * T::kWindowWidth + v) * 8);
-#pragma unroll
-                        for (int u = 0; u < 3; ++u) {
-                            int const r = row - u;
-                            if (r < 0 || r >= T::kStripRows) continue;
-                            filtered[r][0] += low(tap[u]) * low(under);
-                            filtered[r][1] += high(tap[u]) * high(under);
+                        for (int k = 0; k < kResident; ++k) {
+                            if (start + k * 8 >= depth) break;
+                            a[m][k][0] = pairAt(upper + k * 8);
+                            a[m][k][1] = pairAt(lower + k * 8);
                         }
                     }
                 }
-                uint32_t a[T::kStripRows];
+                __half const* weights = expand + (first + group) * xStride + start + pair;
 #pragma unroll
-                for (int r = 0; r < T::kStripRows; ++r)
-                    a[r] = packed(activate(filtered[r][0], p.activation), activate(filtered[r][1], p.activation));
+                for (int k = 0; k < kResident; ++k) {
+                    if (start + k * 8 >= depth) break;
+                    uint32_t const b = pairAt(weights + k * 8);
 #pragma unroll
-                for (int o = 0; o < N_TILES; ++o) {
-                    uint32_t const b = pairAt(project + (o * 8 + group) * projectStride + h);
-#pragma unroll
-                    for (int m = 0; m < M_TILES; ++m) mma16x8x8(sum[m][o], a[2 * m], a[2 * m + 1], b);
+                    for (int m = 0; m < T::kWarpTiles; ++m) mma16x8x8(value[m], a[m][k][0], a[m][k][1], b);
                 }
+            }
+            uint32_t pixels[T::kWarpTiles * 2];
+#pragma unroll
+            for (int i = 0; i < T::kWarpTiles * 2; ++i)
+                pixels[i] = bounded(packed(value[i / 2][i % 2 * 2], value[i / 2][i % 2 * 2 + 1]), low, high);
+#pragma unroll
+            for (int i = 0; i < T::kWarpTiles * 2; ++i) {
+                int const more = i / 2 * T::kWarps * 16 + i % 2 * 8;  // than the warp's first pixel
+                if (more + T::kWarps * 16 - 8 <= T::kWindow || firstPixel + more < T::kWindow)
+                    *reinterpret_cast<uint32_t*>(plane8 + (firstPixel + more) * 8 + pair) = pixels[i];
+            }
+            __syncthreads();
+
+            uint32_t filtered[T::kStripRows];
+#pragma unroll
+            for (int r = 0; r < T::kStripRows; ++r) filtered[r] = packed(bias2[h], bias2[h + 1]);
+            __half const* column = plane8 + (stripRow * T::kWindowWidth + stripColumn + group) * 8 + pair;
+#pragma unroll
+            for (int v = 0; v < 3; ++v) {
+                uint32_t tap[3];
+#pragma unroll
+                for (int u = 0; u < 3; ++u) tap[u] = pairAt(depthwise + (u * 3 + v) * hiddenSize + h);
+#pragma unroll
+                for (int row = 0; row < T::kStripRows + 2; ++row) {
+                    uint32_t const under = pairAt(column + (row * T::kWindowWidth + v) * 8);
+#pragma unroll
+                    for (int u = 0; u < 3; ++u) {
+                        int const r = row - u;
+                        if (r >= 0 && r < T::kStripRows) filtered[r] = multiplyAdd(tap[u], under, filtered[r]);
+                    }
+                }
+            }
+#pragma unroll
+            for (int r = 0; r < T::kStripRows; ++r) filtered[r] = bounded(filtered[r], low, high);
+#pragma unroll
+            for (int o = 0; o < N_TILES; ++o) {
+                uint32_t const b = pairAt(project + (o * 8 + group) * projectStride + h);
+#pragma unroll
+                for (int m = 0; m < M_TILES; ++m) mma16x8x8(sum[m][o], filtered[2 * m], filtered[2 * m + 1], b);
             }
         }
 
+        int64_t const corner = int64_t{firstRow + stripRow} * p.width + firstColumn + stripColumn + group;
 #pragma unroll
         for (int i = 0; i < N_TILES * 2; ++i) {
             int const o = i / 2 * 8 + pair + i % 2;
             if (o >= p.outChannels) continue;
             float const bias = toFloat(static_cast<__half const*>(p.bias3)[o]);
+            __half* to = y + o * plane + corner;
 #pragma unroll
-            for (int r = 0; r < T::kStripRows; ++r) {
-                int const row = firstRow + stripRow + r, column = firstColumn + stripColumn + group;
-                int64_t const offset = o * plane + int64_t{row} * p.width + column;
-                float const identity = p.residual ? toFloat(input[offset]) : 0.f;
-                y[offset] = __float2half(sum[r / 2][i / 2][r % 2 * 2 + i % 2] + bias + identity);
+            for (int r = 0; r < T::kStripRows; ++r, to += p.width) {
+                float value = sum[r / 2][i / 2][r % 2 * 2 + i % 2] + bias;
+                if (!LEVEL && p.residual) value += toFloat(input[to - y]);
+                *to = __float2half(value);
             }
         }
     }

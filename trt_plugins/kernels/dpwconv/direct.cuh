@@ -6,15 +6,15 @@
 // uses every value only kernelHeight * kernelWidth times, that is near what memory allows.
 #pragma once
 
-#include "../device.cuh"
+#include "../map.cuh"
 #include "dpwconv.h"
 
 namespace hyperseg::direct {
 
 constexpr int kThreads = 256;
 
-// x [N, Cin, H, W]; weight [N, K, Nh * Nw]; y [N, Cout, H, W].
-template <typename T>
+// x [N, Cin, H, W], a Map; weight [N, K, Nh * Nw]; y [N, Cout, H, W].
+template <typename T, bool LEVEL = false>
 __global__ void __launch_bounds__(kThreads) dpwconvDirect(DpwConvParams const p) {
     int const pixel = static_cast<int>(blockIdx.x) * kThreads + threadIdx.x;
     if (pixel >= p.height * p.width) return;
@@ -25,19 +25,22 @@ __global__ void __launch_bounds__(kThreads) dpwconvDirect(DpwConvParams const p)
     int64_t const taps = int64_t{p.kernelHeight} * p.kernelWidth;
 
     for (int64_t n = 0; n < p.batch; ++n) {
+        Sample<T, LEVEL> const sample(p.x, n, p.height, p.width);
         for (int o = blockIdx.y; o < p.outChannels; o += gridDim.y) {
-            T const* x = static_cast<T const*>(p.x.skip) + (n * p.inChannels + int64_t{o / groupOut} * groupIn) * plane;
+            int const firstChannel = o / groupOut * groupIn;
             T const* weight = static_cast<T const*>(p.weight) + patch +
                               (n * p.weightChannels + p.weightOffset + o * taps * groupIn) * patches;
             float sum = p.bias ? toFloat(static_cast<T const*>(p.bias)[o]) : 0.f;
             for (int u = 0; u < p.kernelHeight; ++u) {
                 for (int v = 0; v < p.kernelWidth; ++v) {
                     int const xRow = row + u - p.kernelHeight / 2, xColumn = column + v - p.kernelWidth / 2;
-                    int64_t const offset = pixelOffset(xRow, xColumn, p.height, p.width, p.padMode);
-                    if (offset < 0) continue;
+                    Pixel const xPixel = pixelAt(xRow, xColumn, p.height, p.width, p.padMode);
+                    if (xPixel.row < 0) continue;
                     int64_t const tap = int64_t{u} * p.kernelWidth + v;
-                    for (int c = 0; c < groupIn; ++c)
-                        sum += toFloat(weight[(c * taps + tap) * patches]) * toFloat(x[c * plane + offset]);
+                    sample.template forEachChannel<2>(
+                        xPixel, firstChannel, firstChannel + groupIn, [&](int c, float x) {
+                            sum += toFloat(weight[((c - firstChannel) * taps + tap) * patches]) * x;
+                        });
                 }
             }
             T* y = static_cast<T*>(p.y) + (n * p.outChannels + o) * plane;

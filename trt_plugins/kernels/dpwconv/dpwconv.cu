@@ -11,7 +11,7 @@ namespace hyperseg {
 namespace {
 
 bool valid(DpwConvParams const& p) {
-    if (!p.x.skip || p.x.channels() != p.inChannels || !p.weight || !p.y || p.group < 1 || p.inChannels % p.group || p.outChannels % p.group) return false;
+    if (!p.weight || !p.y || p.group < 1 || p.inChannels % p.group || p.outChannels % p.group) return false;
     return validMapAndWeights(p, boundedProduct(p.outChannels, p.inChannels / p.group, p.kernelHeight, p.kernelWidth));
 }
 
@@ -19,8 +19,9 @@ template <typename T, int ROWS, int COLS>
 cudaError_t launchLanePerPatch(DpwConvParams const& p, cudaStream_t stream) {
     using namespace lane_per_patch;
     int64_t const patches = int64_t{p.batch} * p.gridHeight * p.gridWidth;
-    return launch(dpwconvLanePerPatch<T, ROWS, COLS>, ceilDiv(patches, kWarpSize), ceilDiv(p.outChannels, kOutputs),
-                  kThreads, sharedBytes(ROWS * COLS), stream, p);
+    auto const kernel = p.x.stored() ? dpwconvLanePerPatch<T, ROWS, COLS> : dpwconvLanePerPatch<T, ROWS, COLS, true>;
+    return launch(kernel, ceilDiv(patches, kWarpSize), ceilDiv(p.outChannels, kOutputs), kThreads,
+                  sharedBytes(ROWS * COLS), stream, p);
 }
 
 template <typename T>
@@ -28,14 +29,16 @@ cudaError_t launchPixelTile(DpwConvParams const& p, cudaStream_t stream) {
     using namespace pixel_tile;
     int64_t const pixels = int64_t{p.height / p.gridHeight} * (p.width / p.gridWidth);
     int64_t const blocks = int64_t{p.batch} * p.gridHeight * p.gridWidth * ceilDiv(pixels, kThreads);
-    return launch(dpwconvPixelTile<T>, blocks, ceilDiv(p.outChannels, kOutputs), kThreads, kSharedBytes, stream, p);
+    auto const kernel = p.x.stored() ? dpwconvPixelTile<T> : dpwconvPixelTile<T, true>;
+    return launch(kernel, blocks, ceilDiv(p.outChannels, kOutputs), kThreads, kSharedBytes, stream, p);
 }
 
 template <typename T>
 cudaError_t launchDirect(DpwConvParams const& p, cudaStream_t stream) {
     using namespace direct;
     int64_t const blocks = ceilDiv(int64_t{p.height} * p.width, kThreads);
-    return launch(dpwconvDirect<T>, blocks, std::min<int64_t>(p.outChannels, kMaxGridYZ), kThreads, 0, stream, p);
+    auto const kernel = p.x.stored() ? dpwconvDirect<T> : dpwconvDirect<T, true>;
+    return launch(kernel, blocks, std::min<int64_t>(p.outChannels, kMaxGridYZ), kThreads, 0, stream, p);
 }
 
 template <typename T>

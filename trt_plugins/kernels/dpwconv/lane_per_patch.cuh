@@ -8,7 +8,7 @@
 // channels slice, slice + kSlices, ... of all ROWS x COLS pixels; then all threads add up the slices and write.
 #pragma once
 
-#include "../device.cuh"
+#include "../map.cuh"
 #include "dpwconv.h"
 
 namespace hyperseg::lane_per_patch {
@@ -25,8 +25,9 @@ struct alignas(sizeof(T) * COLS) PixelRow {
 
 constexpr int sharedBytes(int pixels) { return kThreads * kOutputs * pixels * static_cast<int>(sizeof(float)); }
 
-// x [N, Cin, Nh * ROWS, Nw * COLS], 16-byte aligned; weight [N, K, Nh * Nw]; y [N, Cout, Nh * ROWS, Nw * COLS].
-template <typename T, int ROWS, int COLS>
+// x [N, Cin, Nh * ROWS, Nw * COLS], a Map, its skip map 16-byte aligned; weight [N, K, Nh * Nw]; y [N, Cout, Nh * ROWS,
+// Nw * COLS].
+template <typename T, int ROWS, int COLS, bool LEVEL = false>
 __global__ void __launch_bounds__(kThreads) dpwconvLanePerPatch(DpwConvParams const p) {
     constexpr int kPixels = ROWS * COLS;
     constexpr int kSums = kOutputs * kPixels;  // of a patch
@@ -39,11 +40,12 @@ __global__ void __launch_bounds__(kThreads) dpwconvLanePerPatch(DpwConvParams co
     int const index = static_cast<int>(blockIdx.x) * kWarpSize + lane;  // of the patch, over all samples
     bool const active = index < p.batch * patches;
     int const n = active ? index / patches : 0, patch = active ? index % patches : 0;
-    int64_t const origin = int64_t{patch / p.gridWidth} * ROWS * p.width + patch % p.gridWidth * COLS;
+    Pixel const first = {patch / p.gridWidth * ROWS, patch % p.gridWidth * COLS};
+    int64_t const origin = int64_t{first.row} * p.width + first.column;
     int const firstOutput = blockIdx.y * kOutputs;
 
     if (active) {
-        T const* x = static_cast<T const*>(p.x.skip) + int64_t{n} * p.inChannels * plane + origin;
+        T const* skip = static_cast<T const*>(p.x.skip) + int64_t{n} * p.x.skipChannels * plane + origin;
         T const* weight[kOutputs];
         float sum[kOutputs][kPixels] = {};
 #pragma unroll
@@ -52,20 +54,45 @@ __global__ void __launch_bounds__(kThreads) dpwconvLanePerPatch(DpwConvParams co
             weight[r] = static_cast<T const*>(p.weight) + patch +
                         (int64_t{n} * p.weightChannels + p.weightOffset + int64_t{o} * p.inChannels) * patches;
         }
-#pragma unroll 4
-        for (int c = slice; c < p.inChannels; c += kSlices) {
-            float w[kOutputs];
+        auto const add = [&](int c, float const(&value)[kPixels]) {
 #pragma unroll
-            for (int r = 0; r < kOutputs; ++r) w[r] = toFloat(weight[r][int64_t{c} * patches]);
+            for (int r = 0; r < kOutputs; ++r) {
+                float const w = toFloat(weight[r][int64_t{c} * patches]);
+#pragma unroll
+                for (int i = 0; i < kPixels; ++i) sum[r][i] += w * value[i];
+            }
+        };
+        int const firstSkip = LEVEL ? 2 * p.x.positions : 0;
+#pragma unroll 4
+        for (int c = slice; c < p.x.skipChannels; c += kSlices) {
+            float value[kPixels];
 #pragma unroll
             for (int row = 0; row < ROWS; ++row) {
-                auto const read = *reinterpret_cast<PixelRow<T, COLS> const*>(x + c * plane + int64_t{row} * p.width);
+                auto const read =
+                    *reinterpret_cast<PixelRow<T, COLS> const*>(skip + c * plane + int64_t{row} * p.width);
 #pragma unroll
-                for (int column = 0; column < COLS; ++column) {
-                    float const value = toFloat(read.pixels[column]);
+                for (int column = 0; column < COLS; ++column) value[row * COLS + column] = toFloat(read.pixels[column]);
+            }
+            add(firstSkip + c, value);
+        }
+        if constexpr (LEVEL) {
+            T const* previous = static_cast<T const*>(p.x.previous) + int64_t{n} * p.x.previousChannels * (plane / 4);
+#pragma unroll 1
+            for (int c = slice; c < p.x.previousChannels; c += kSlices) {
+                float value[kPixels];
+                if constexpr (kPixels == 1)
+                    value[0] = enlarged(previous + c * (plane / 4), first, p.height, p.width);
+                else
+                    enlargePatch<ROWS, COLS>(value, previous + c * (plane / 4), first, p.height, p.width);
+                add(firstSkip + p.x.skipChannels + c, value);
+            }
+            if (slice < firstSkip) {
+                float value[kPixels];
 #pragma unroll
-                    for (int r = 0; r < kOutputs; ++r) sum[r][row * COLS + column] += w[r] * value;
-                }
+                for (int i = 0; i < kPixels; ++i)
+                    value[i] = rounded<T>(slice == 0 ? coordinate(first.column + i % COLS, p.width)
+                                                     : coordinate(first.row + i / COLS, p.height));
+                add(slice, value);
             }
         }
 #pragma unroll

@@ -5,7 +5,7 @@
 // time, as floats [channel, output]: a channel's weights are then read in four broadcasts of 16 bytes.
 #pragma once
 
-#include "../device.cuh"
+#include "../map.cuh"
 #include "dpwconv.h"
 
 namespace hyperseg::pixel_tile {
@@ -15,8 +15,9 @@ constexpr int kOutputs = 16;
 constexpr int kChannels = 64;
 constexpr int kSharedBytes = kChannels * kOutputs * static_cast<int>(sizeof(float));
 
-// x [N, Cin, H, W]; weight [N, K, Nh * Nw]; y [N, Cout, H, W]; blockIdx.x = (n, patch, tile), `tiles` to a patch.
-template <typename T>
+// x [N, Cin, H, W], a Map; weight [N, K, Nh * Nw]; y [N, Cout, H, W]; blockIdx.x = (n, patch, tile), `tiles` to a
+// patch.
+template <typename T, bool LEVEL = false>
 __global__ void __launch_bounds__(kThreads) dpwconvPixelTile(DpwConvParams const p) {
     HYPERSEG_SHARED_MEMORY(sharedMemory);
     float* theta = reinterpret_cast<float*>(sharedMemory);  // [kChannels, kOutputs]
@@ -33,9 +34,9 @@ __global__ void __launch_bounds__(kThreads) dpwconvPixelTile(DpwConvParams const
     int64_t const offset = int64_t{row} * p.width + column;
     int const firstOutput = blockIdx.y * kOutputs;
 
-    T const* x = static_cast<T const*>(p.x.skip) + int64_t{n} * p.inChannels * plane + offset;
     T const* weight =
         static_cast<T const*>(p.weight) + (int64_t{n} * p.weightChannels + p.weightOffset) * patches + patch;
+    Sample<T, LEVEL> const sample(p.x, n, p.height, p.width);
     float sum[kOutputs] = {};
     for (int first = 0; first < p.inChannels; first += kChannels) {
         int const channels = min(kChannels, p.inChannels - first);
@@ -47,10 +48,8 @@ __global__ void __launch_bounds__(kThreads) dpwconvPixelTile(DpwConvParams const
         }
         __syncthreads();
         if (!active) continue;
-#pragma unroll 4
-        for (int c = 0; c < channels; ++c) {
-            float const value = toFloat(x[(first + c) * plane]);
-            float4 const* weights = reinterpret_cast<float4 const*>(theta + c * kOutputs);
+        sample.template forEachChannel<4>({row, column}, first, first + channels, [&](int c, float value) {
+            float4 const* weights = reinterpret_cast<float4 const*>(theta + (c - first) * kOutputs);
 #pragma unroll
             for (int o = 0; o < kOutputs / 4; ++o) {
                 float4 const w = weights[o];
@@ -59,7 +58,7 @@ __global__ void __launch_bounds__(kThreads) dpwconvPixelTile(DpwConvParams const
                 sum[4 * o + 2] += w.z * value;
                 sum[4 * o + 3] += w.w * value;
             }
-        }
+        });
     }
     if (!active) return;
 
