@@ -72,6 +72,11 @@ def _export_arguments(parser: argparse.ArgumentParser) -> None:
         help="of fp32,fp16,int8 (default: fp32, which is always made)",
     )
     parser.add_argument("--logits", action="store_true", help="add the logits as a second output, for parity")
+    parser.add_argument(
+        "--unfused",
+        action="store_true",
+        help="keep enlargements, coordinates and arg max as nodes of their own, for comparison",
+    )
     calibration = parser.add_argument_group("fp16 and int8 are made by ranges measured on images")
     calibration.add_argument(
         "--calibration-data",
@@ -119,6 +124,7 @@ def _export(arguments: argparse.Namespace) -> int:
             request,
             size=arguments.size,
             logits=arguments.logits,
+            fused=not arguments.unfused,
             progress=progress,
         )
 

@@ -14,7 +14,7 @@ from calibration.layers import default_int8_layers
 from calibration.quantise import Wide, check_recipe, fp16_model, int8_model, wide_tensors
 from calibration.thresholds import DEFAULT_METHOD
 from export.bundle import Export, default_bundle, export_bundle, info_of_model, save_both_forms, tool_versions
-from export.operators import strip_functions
+from export.operators import LABEL_HEAD, strip_functions
 from runtime.bundle import MANIFEST_NAME, Bundle, ModelInfo, open_bundle
 from runtime.errors import UserError
 from runtime.files import refuse_unwritable, sha256_of
@@ -66,6 +66,7 @@ def export_precisions(
     *,
     size: tuple[int, int] | None = None,
     logits: bool = False,
+    fused: bool = True,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Made:
     """Write the bundle of a checkpoint (see ``export_bundle``) with FP16 and INT8 files, unless it is there already.
@@ -83,7 +84,7 @@ def export_precisions(
     before = _calibration_of(old) if old else None
     if (
         old
-        and _is_current(old, checkpoint, info, request.precisions, logits)
+        and _is_current(old, checkpoint, info, request.precisions, logits, fused)
         and _is_of(before, source)
         and ("int8" not in request.precisions or _recipe_is(old, recipe))
     ):
@@ -109,7 +110,9 @@ def export_precisions(
             used.write(recipe_path(fp32.parent, info))
             save_both_forms(int8_model(bare, calibration, used), fp32.with_name(f"{info.name}.int8.onnx"))
 
-    export = export_bundle(checkpoint, out, size=size, logits=logits, add_precisions=add_precisions, progress=progress)
+    export = export_bundle(
+        checkpoint, out, size=size, logits=logits, fused=fused, add_precisions=add_precisions, progress=progress
+    )
     removed = tuple(
         precision for precision in (old.precisions if old else ()) if precision not in ("fp32", *request.precisions)
     )
@@ -170,7 +173,9 @@ def _is_of(calibration: Calibration | None, source: Calibration | CalibrationIma
     return theirs == (source.source, source.seed, source.records)
 
 
-def _is_current(old: Bundle, checkpoint: Path, info: ModelInfo, precisions: tuple[str, ...], logits: bool) -> bool:
+def _is_current(
+    old: Bundle, checkpoint: Path, info: ModelInfo, precisions: tuple[str, ...], logits: bool, fused: bool
+) -> bool:
     """Whether the bundle, and nothing else, would come out again, its calibration and recipe aside."""
     manifest = old.manifest
     if (manifest.info, manifest.checkpoint_sha256) != (info, sha256_of(checkpoint)):
@@ -181,7 +186,10 @@ def _is_current(old: Bundle, checkpoint: Path, info: ModelInfo, precisions: tupl
         old.verify()
     except UserError:  # files that were changed or lost are made again
         return False
-    return logits == any(output.name == "logits" for output in onnx.load(old.onnx("fp32")).graph.output)
+    graph = onnx.load(old.onnx("fp32")).graph
+    has_logits = any(output.name == "logits" for output in graph.output)
+    is_fused = any(node.op_type == LABEL_HEAD for node in graph.node)
+    return (has_logits, is_fused) == (logits, fused)
 
 
 def _calibration_of(old: Bundle) -> Calibration | None:

@@ -14,17 +14,18 @@ _DPW_PARTS = {"bias1": "expand", "bias2": "depthwise", "bias3": "project"}
 
 @dataclass(frozen=True)
 class Layer:
-    """A Conv, DPWConv or DPWInvertedResidual node.
+    """A Conv node, or one of DPWConv and DPWInvertedResidual or of their levels.
 
     ``macs`` are its multiply-accumulates for one image. As in the equations, they count each pixel of the output once:
-    what a DPWInvertedResidual expands a second time in the halo of its patches is left out.
+    what a DPWInvertedResidual expands a second time in the halo of its patches is left out, and so is the enlargement
+    within a level.
     """
 
     name: str  # the PyTorch module's path
     node: str
     op_type: str
     macs: int
-    input: str
+    input: str  # of a level, the skip map
     output: str
 
 
@@ -96,7 +97,7 @@ def _module_path(node: NodeProto, origins: dict[str, str]) -> str:
     """Name a Conv by its weight, an operator of ours by its last bias: the exporter keeps the parameters' names."""
     parameter = node.input[1] if node.op_type == "Conv" else node.input[-1]
     path, _, last = origins.get(parameter, parameter).removeprefix("network.").rpartition(".")
-    if node.op_type == "DPWConv" and last in _DPW_PARTS:  # a v0_1 level is three of them
+    if node.op_type in ("DPWConv", "DPWConvLevel") and last in _DPW_PARTS:  # a v0_1 level is three of them
         return f"{path}.{_DPW_PARTS[last]}"
     return path or str(last)
 
@@ -107,19 +108,27 @@ def _conv_macs(node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
 
 def _dpwconv_macs(node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
     attributes = attributes_of(node)
-    channels = shapes[node.input[0]][1] // attributes["group"]
+    channels = _in_channels(node, shapes) // attributes["group"]
     return int(prod(shapes[node.output[0]][1:]) * channels * prod(attributes["kernel_shape"]))
 
 
 def _dpw_inverted_residual_macs(node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
     attributes = attributes_of(node)
-    _, channels, height, width = shapes[node.input[0]]
-    per_hidden_value = channels + prod(attributes["kernel_shape"]) + attributes["out_channels"]
-    return int(height * width * attributes["hidden_channels"] * per_hidden_value)
+    per_hidden_value = _in_channels(node, shapes) + prod(attributes["kernel_shape"]) + attributes["out_channels"]
+    return int(prod(shapes[node.output[0]][2:]) * attributes["hidden_channels"] * per_hidden_value)
+
+
+def _in_channels(node: NodeProto, shapes: dict[str, tuple[int, ...]]) -> int:
+    """Count the channels of a dynamic convolution's X; a level puts its X together from two maps and coordinates."""
+    if not node.op_type.endswith("Level"):
+        return shapes[node.input[0]][1]
+    return 2 * int(attributes_of(node)["positions"]) + shapes[node.input[0]][1] + shapes[node.input[1]][1]
 
 
 _MACS = {
     "Conv": _conv_macs,
     "DPWConv": _dpwconv_macs,
+    "DPWConvLevel": _dpwconv_macs,
     "DPWInvertedResidual": _dpw_inverted_residual_macs,
+    "DPWInvertedResidualLevel": _dpw_inverted_residual_macs,
 }

@@ -3,7 +3,7 @@
 TensorRT's rules for explicit quantisation, and what follows from them here:
 
 - A convolution runs in INT8 if its input and its weight come from a DequantizeLinear. The input has one scale, the
-  weight one for each output channel; all are symmetric. The bias, the output and the two dynamic operators, whose
+  weight one for each output channel; all are symmetric. The bias, the output and the operators of our own, whose
   plugin has no INT8 kernel, stay as they are.
 - A residual Add becomes part of an INT8 convolution if the Add's other input, the skip, is quantised too. Of two
   convolutions, as in ResNet's downsampling blocks, the second input of the Add is the skip.

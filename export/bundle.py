@@ -17,6 +17,7 @@ import torch
 from export.dead_paths import Dropped, drop_dead_paths
 from export.downgrade import downgrade
 from export.fold import fold_batchnorm
+from export.fuse import fuse
 from export.graph import onnx_from_model, quieten_exporter
 from export.operators import VERSION, attach_functions
 from runtime import street
@@ -50,12 +51,14 @@ def export_bundle(
     *,
     size: tuple[int, int] | None = None,
     logits: bool = False,
+    fused: bool = True,
     add_precisions: Callable[[Path], None] = lambda fp32: None,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Export:
     """Write the bundle of a checkpoint at ``size`` (height, width; the variant's published size by default).
 
     The folder ``out`` (default: out/bundles/VARIANT) appears complete or not at all; an old bundle there is replaced.
+    Unless ``fused``, levels and labels are made by more and simpler nodes: see ``export.fuse``.
     ``add_precisions`` gets the path of the FP32 file and may put files made from it beside it, for the manifest to
     list. ``progress`` is told each step. Raises UserError for a bad checkpoint, an illegal size, an unwritable folder,
     and if the labels that ONNX Runtime gives in FP32 disagree with PyTorch's.
@@ -71,6 +74,7 @@ def export_bundle(
         folded, dropped = drop_dead_paths(fold_batchnorm(model))
         progress("emit ONNX")
         bare = onnx_from_model(folded, info, logits=logits)
+        bare = fuse(bare) if fused else bare
         progress("write the files")
         fp32 = save_both_forms(bare, folder / f"{info.name}.fp32.onnx")
         (folder / TORCH_REFERENCE_NAME).write_bytes(_reference(model, info.height, info.width))
@@ -149,7 +153,8 @@ def label_agreement(folder: Path) -> dict[str, float]:
     expected = [pytorch(image) for image in scenes]
     agreement = {}
     for precision in bundle.precisions:
-        exported = Segmenter(folder, "onnxruntime", precision=precision)
+        # By the function bodies: they are what runs elsewhere.
+        exported = Segmenter(folder, "onnxruntime", precision=precision, operators=False)
         agreement[precision] = float(np.mean([exported(image) for image in scenes] == np.array(expected)))
     return agreement
 

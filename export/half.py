@@ -33,11 +33,12 @@ def to_half(model: ModelProto, wide: Collection[str] = ()) -> ModelProto:
     """Return a copy of a bare FP32 model, with or without Q/DQ, whose float tensors are FP16 but for those in ``wide``.
 
     ``wide`` are names of tensors. A node runs in FP32 if one of its inputs or outputs is wide, if FP16 cannot hold one
-    of its weights, and, being an operator of ours, if another node of its operator does: that has only one body. Q and
-    DQ run in the type of the tensor before them, in FP32 also if all that read the result do. Casts stand around nodes
-    in FP32, though not behind a DQ, of which they get a copy in FP32, and at the graph's ends, which keep their types.
-    What is FP32 by ONNX, such as a Resize's scales, stays so. The result passes the checker and strict shape inference;
-    all its tensors have known types and shapes. Raises ValueError for a wide tensor that the model does not have.
+    of its weights, and, being an operator of ours, if another node of its operator does: that has only one body. Q, DQ
+    and casts of labels run in the type of the tensor before them, Q and DQ in FP32 also if all that read the result do.
+    Casts stand around nodes in FP32, though not behind a DQ, of which they get a copy in FP32, and at the graph's ends,
+    which keep their types. What is FP32 by ONNX, such as a Resize's scales, stays so. The result passes the checker and
+    strict shape inference; all its tensors have known types and shapes. Raises ValueError for a wide tensor that the
+    model does not have.
     """
     register_schemas()
     half = onnx.shape_inference.infer_shapes(model, strict_mode=True)
@@ -85,10 +86,16 @@ def _nodes_in_fp32(graph: GraphProto, wide: Collection[str]) -> set[int]:
             single.add(index)
     ours = {graph.node[index].op_type for index in single if graph.node[index].domain == DOMAIN}
     single |= {i for i, node in enumerate(graph.node) if node.domain == DOMAIN and node.op_type in ours}
+    made = {name for index in single for name in graph.node[index].output}
+    single |= {i for i, node in enumerate(graph.node) if _is_cast_from_float(node) and node.input[0] in made}
     for index, node in reversed(list(enumerate(graph.node))):  # or there would be Q and DQ in a type that none reads
         if node.op_type in ("QuantizeLinear", "DequantizeLinear") and single.issuperset(readers[node.output[0]]):
             single.add(index)
     return single
+
+
+def _is_cast_from_float(node: NodeProto) -> bool:
+    return node.op_type == "Cast" and helper.get_node_attr_value(node, "to") != _FLOAT
 
 
 def _overflows(constant: TensorProto) -> bool:

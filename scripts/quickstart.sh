@@ -6,6 +6,11 @@ source "$(dirname "$0")/setup.sh" requirements.lock
 
 step() { printf '\n\033[1m%s\033[0m\n' "$1"; }
 
+if command -v g++ clang++ >/dev/null; then
+  step "Compile the operators for this CPU"
+  scripts/build_cpu_operators.sh
+fi
+
 step "1/5  train street-tiny (two to four minutes)"
 python -m training fit --config training/configs/street-tiny.yaml --out "$out/training"
 

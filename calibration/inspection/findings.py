@@ -56,7 +56,7 @@ STRANDED = Kind(
     "INT8 tensor into an operator that is not INT8",
     True,
     "No kernel takes such a Q/DQ in, so that TensorRT quantises and dequantises in passes of their own: the rounding "
-    "costs accuracy and wins no time. The plugin's operators, DPWConv and DPWInvertedResidual, have no INT8 kernel.",
+    "costs accuracy and wins no time. The plugin's operators (DPW..., LabelHead) have no INT8 kernel.",
     _AGAIN + "let this operator read the float tensor in front of the Q.",
 )
 TWICE = Kind(

@@ -19,8 +19,6 @@ FP16_SMALLEST_NORMAL = 2.0**-14
 
 _SAME_SCALE = 1e-3  # relative; rounding a scale to FP16, as one of a pair of types may be, changes it by up to 2^-11
 
-_DYNAMIC = {"DPWConv", "DPWInvertedResidual"}
-
 _MOVES_FIRST_INPUT = {
     "Cast", "Expand", "Flatten", "Identity", "MaxPool", "Reshape", "Slice", "Split", "Squeeze", "Transpose",
     "Unsqueeze",

@@ -9,7 +9,7 @@ from calibration.inspection.findings import Finding, Kind
 from calibration.inspection.inspection import Inspection, LayerPrecision
 
 _WIDTH = 120
-_NAME_WIDTH = 53
+_NAME_WIDTH = 49
 
 
 def as_text(inspection: Inspection) -> str:
@@ -58,7 +58,7 @@ def _table(inspection: Inspection) -> list[str]:
 def _row(name: str, operator: str, output: str, precision: str, macs: str, share: str) -> str:
     if len(name) > _NAME_WIDTH:
         name = f"...{name[3 - _NAME_WIDTH :]}"
-    return f"{name:<{_NAME_WIDTH}}{operator:<26}{output:>15}{precision:>9}{macs:>10}{share:>7}"
+    return f"{name:<{_NAME_WIDTH}}{operator:<30}{output:>15}{precision:>9}{macs:>10}{share:>7}"
 
 
 def _size(layer: LayerPrecision) -> str:

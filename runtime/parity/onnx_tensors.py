@@ -75,7 +75,8 @@ def _modules(graph: onnx.GraphProto) -> dict[str, Tensor]:
     """The tensors that stand for a module of the trained network, by the module's name, in the graph's order.
 
     A module's tensor is the output of the last node that reads its weights; a BatchNorm is part of the convolution
-    before it. Left out are the weight mappers, whose output the folding scales. The logits come last.
+    before it. Left out are the weight mappers, whose output the folding scales. The logits come last; a file with a
+    LabelHead, which enlarges them within itself, has them only as an output.
     """
     readers = Counter(name for node in graph.node for name in node.input)
     # What several nodes read says nothing about which module each of them is.
@@ -89,7 +90,8 @@ def _modules(graph: onnx.GraphProto) -> dict[str, Tensor]:
             if not module.startswith(_MAPPERS):
                 modules.pop(module, None)  # so that the last node also decides the order
                 modules[module] = Tensor(node.output[0], node.op_type)
-        if node.op_type == "ArgMax":
-            producer = next(made for made in graph.node if node.input[0] in made.output)
-            modules[LOGITS] = Tensor(node.input[0], producer.op_type)
+    makers = {name: node for node in graph.node for name in node.output}
+    logits = next((node.input[0] for node in graph.node if node.op_type == "ArgMax"), LOGITS)
+    if logits in makers:
+        modules[LOGITS] = Tensor(logits, makers[logits].op_type)
     return modules

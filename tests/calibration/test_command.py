@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 
+import onnx
 import pytest
 
 from calibration.__main__ import main
@@ -94,6 +95,20 @@ def test_the_command_says_what_it_made(checkpoint, tmp_path):
     again = run(*arguments, "--calibration-images", "8")
     assert again.returncode == 0
     assert "nothing was done" in again.stdout
+
+
+def test_unfused_is_another_bundle(checkpoint, tmp_path):
+    arguments = ["export", str(checkpoint), "--out", str(tmp_path / "bundle"), "--size", SIZE]
+    made = []
+    for words in (["--unfused"], ["--unfused"], []):
+        result = run_here(main, *arguments, *words)
+        assert result.returncode == 0, result.stderr
+        nodes = onnx.load(tmp_path / "bundle" / "street-tiny.fp32.trt.onnx").graph.node
+        types = {node.op_type for node in nodes}
+        assert types >= ({"ArgMax", "DPWInvertedResidual"} if words else {"LabelHead", "DPWInvertedResidualLevel"})
+        assert not types & ({"LabelHead", "DPWConvLevel"} if words else {"ArgMax", "DPWInvertedResidual"})
+        made.append("nothing was done" not in result.stdout)
+    assert made == [True, False, True]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from export.downgrade import downgrade
 
 OPERATOR = re.compile(
     "Add|ArgMax|AveragePool|Cast|Clip|Concat|Conv|Expand|Gather|Gemm|GlobalAveragePool|MatMul|MaxPool|Mul|Pad|Relu"
-    "|Reshape|Resize|Shape|Sigmoid|Slice|Sub|Transpose|DPWConv|DPWInvertedResidual|QuantizeLinear|DequantizeLinear"
+    "|Reshape|Resize|Shape|Sigmoid|Slice|Sub|Transpose|DPWConv|DPWConvLevel|DPWInvertedResidual|DPWInvertedResidualLevel"
+    "|LabelHead|QuantizeLinear|DequantizeLinear"
 )
 # 8.6 does not read more of these, and does not say so.
 ATTRIBUTE = {

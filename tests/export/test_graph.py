@@ -16,13 +16,14 @@ from training.network.model import normalise
 
 pytestmark = pytest.mark.slow
 
+FIVE_LEVELS = {"DPWConv": 1, "DPWConvLevel": 2, "DPWInvertedResidualLevel": 2, "LabelHead": 1}
 OPERATORS = {
-    "voc-l": {"DPWConv": 2 + 4 * 3},
-    "cityscapes-m": {"DPWConv": 3, "DPWInvertedResidual": 2},
-    "cityscapes-s": {"DPWConv": 3, "DPWInvertedResidual": 2},
-    "camvid-s": {"DPWConv": 3, "DPWInvertedResidual": 2},
-    "camvid-l": {"DPWConv": 3, "DPWInvertedResidual": 3},
-    "street-tiny": {"DPWConv": 3, "DPWInvertedResidual": 2},
+    "voc-l": {"DPWConv": 1 + 4 * 2, "DPWConvLevel": 5, "LabelHead": 1},
+    "cityscapes-m": FIVE_LEVELS,
+    "cityscapes-s": FIVE_LEVELS,
+    "camvid-s": FIVE_LEVELS,
+    "camvid-l": FIVE_LEVELS | {"DPWInvertedResidualLevel": 3},
+    "street-tiny": FIVE_LEVELS,
 }
 
 

@@ -12,6 +12,7 @@ from runtime.parity.budgets import PASSED
 from runtime.parity.compare import Request, compare
 from runtime.parity.layers import compare_layers
 from runtime.parity.names import NetworkName
+from runtime.parity.onnx_tensors import OnnxTensors
 from runtime.street import render
 from training.network.variants import VARIANTS
 
@@ -35,6 +36,19 @@ def test_every_variant_is_within_its_budget_and_no_layer_departs(random_bundle, 
     decoder = [layer.name for layer in layers.layers if layer.name.startswith("decoder.levels.")]
     assert len(decoder) == len(set(decoder)) >= 5
     assert layers.layers[-1].name == "logits"
+
+
+def test_logits_that_only_the_label_head_has_are_left_out(random_bundle, tmp_path):
+    bundle = random_bundle("street-tiny")
+    model = onnx.load(bundle.onnx())
+    (logits,) = (output for output in model.graph.output if output.name == "logits")
+    (resize,) = (node for node in model.graph.node if "logits" in node.output)
+    model.graph.output.remove(logits)
+    model.graph.node.remove(resize)
+    onnx.save(model, tmp_path / "labels.onnx")
+    image_nhwc = np.zeros((1, bundle.info.height, bundle.info.width, 3), np.uint8)
+    (*_, last), (*_, logits) = (OnnxTensors(p, image_nhwc).modules for p in (tmp_path / "labels.onnx", bundle.onnx()))
+    assert (last, logits) == ("decoder.levels.4", "logits")
 
 
 @pytest.mark.slow

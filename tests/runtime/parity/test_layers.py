@@ -12,6 +12,7 @@ from runtime.parity import layers, tensorrt_tensors
 from runtime.parity.difference import Difference
 from runtime.parity.layers import Layer, LayerComparison, compare_layers
 from runtime.parity.names import NetworkName
+from runtime.parity.onnx_tensors import Tensor
 from tests.runtime.backends.tensorrt.tensorrt_double import make_tensorrt
 
 ORT16, TRT32 = NetworkName("onnxruntime", "fp16"), NetworkName("tensorrt", "fp32")
@@ -63,6 +64,13 @@ def test_what_is_no_number_departs(with_fp16, image_rgb):
     (comparison,) = compare_layers(with_fp16("std", math.nan), [ORT16], image_rgb)
     assert comparison.first_departed is not None
     assert comparison.first_departed.name == "normalised"
+
+
+def test_classes_are_not_compared_though_a_label_head_makes_floats():
+    tensors = {"y": np.float32([1.0]), "classes": np.float32([0.0])}
+    made_by = [Tensor("y", "Conv"), Tensor("classes", "LabelHead")]
+    compared = layers._differences(made_by, tensors, {name: value + 9 for name, value in tensors.items()})
+    assert [layer.name for layer in compared] == ["y"]
 
 
 def test_equal_networks_do_not_depart(with_fp16, image_rgb):
