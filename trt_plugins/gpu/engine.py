@@ -189,6 +189,7 @@ class Engines:
     def _plain(self, bundle: Path) -> Path:
         """Write the FP16 file with standard operators in place of ours."""
         import onnx
+
         from export.plain import plain
 
         source = next(bundle.glob("*.fp16.trt.onnx"))
