@@ -55,8 +55,8 @@ class Calibration:
             raise UserError(
                 f"the calibration is one of {self.model} with the sha256 {self.onnx_sha256[:12]}..., but "
                 f"{onnx_path.name} has {sha256[:12]}...: another network, or the same one exported from another "
-                "checkpoint, at another size, with or without --logits or --unfused, or by other tools. "
-                f"{_CALIBRATE_AGAIN}"
+                "checkpoint, at another size, with or without --logits or --unfused, by an older version of this "
+                f"project, or by other tools. {_CALIBRATE_AGAIN}"
             )
         if lacking := sorted(float_tensors(onnx.load(onnx_path)).keys() ^ self.tensors.keys()):
             raise UserError(

@@ -139,7 +139,7 @@ class Segmenter:
     @property
     def description(self) -> str:
         """The backend's name, and what it runs the network with beside the file itself."""
-        return f"{self.backend} with compiled operators" if self._backend.uses_operators else self.backend
+        return self._backend.description
 
     @property
     def precision(self) -> str:

@@ -33,6 +33,16 @@ def pytest_runtest_makereport(item, call):
     return report
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_operators_from_before():
+    """Let no test depend on whether scripts/build_cpu_operators.sh ran in this checkout; some set their own library."""
+    from runtime.backends.onnx_operators import library
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(library, "BUILT_LIBRARY", library.BUILT_LIBRARY.with_name("none-in-tests.so"))
+        yield
+
+
 @pytest.fixture
 def file_size_limit():
     """Let no file grow beyond so many bytes: like a full disk, the write comes back with an OSError."""

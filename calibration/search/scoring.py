@@ -45,13 +45,16 @@ class Score:
 class Scorer:
     """Runs networks in ONNX Runtime, as the parity report does, against the FP32 file ``reference``.
 
+    All run by the function bodies in their files: compiled operators, which only the reference could have, would add
+    differences of their own.
+
     Memory does not grow with the number of networks, and with that of scenes by their confusion matrices alone.
     """
 
     def __init__(self, reference: Path, scenes: Scenes, *, threads: int | None = None) -> None:
         self._scenes = scenes
         self._threads = threads
-        self._reference = OnnxRuntimeBackend(reference, threads=threads)
+        self._reference = OnnxRuntimeBackend(reference, threads=threads, operators=False)
 
     def scores(self, models: Iterable[tuple[str, ModelProto]]) -> Iterator[tuple[str, Score]]:
         """Score bare models, named by the caller, which are asked for a few at a time."""
@@ -70,7 +73,7 @@ class Scorer:
             for number, (name, model) in enumerate(models.items()):
                 path = Path(folder) / f"{number}.int8.onnx"
                 onnx.save(attach_functions(model), path)
-                networks[NetworkName("search", name)] = OnnxRuntimeBackend(path, threads=self._threads)
+                networks[NetworkName("search", name)] = OnnxRuntimeBackend(path, threads=self._threads, operators=False)
         classes = len(self._reference.info.classes)
         confusions: dict[NetworkName, list[np.ndarray]] = {network: [] for network in networks}  # one each scene
 

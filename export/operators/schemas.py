@@ -101,7 +101,8 @@ def _label_head() -> OpSchema:
     return _schema(
         LABEL_HEAD,
         "The class of each pixel: the index of the largest logit after bilinear, half-pixel enlargement, the first one "
-        f"where several are equal. At most {MAX_CLASSES} classes, which both types hold exactly.",
+        "where several are equal. The logits are finite: what NaN and infinity give is left open. At most "
+        f"{MAX_CLASSES} classes, which both types hold exactly.",
         {"X": "logits [N, C, h, w]"},
         "[N, h * scale, w * scale]",
         [OpSchema.Attribute("scale", _INT, f"1 to {MAX_SCALE}")],

@@ -43,6 +43,11 @@ class Backend(Protocol):
     slots: tuple[Slot, ...]
     uses_operators: bool = False  # compiled for this CPU, beside what the file holds
 
+    @property
+    def description(self) -> str:
+        """The name, and what runs the network beside the file itself."""
+        return self.name
+
     def labels(self, image_nhwc: np.ndarray) -> np.ndarray:
         """Labels uint8 [N, H, W]; the next call may overwrite them."""
 

@@ -8,7 +8,8 @@ import numpy as np
 import onnxruntime
 
 from runtime.backends.backend import Backend, CpuSlot
-from runtime.backends.onnx_operators.library import grouped_model, register_operators
+from runtime.backends.onnx_operators import library
+from runtime.backends.onnx_operators.library import can_group, grouped_model, register_operators
 from runtime.bundle import ONNX_METADATA_KEY, ModelInfo
 from runtime.errors import UserError
 
@@ -21,7 +22,7 @@ class OnnxRuntimeBackend(Backend):
 
     Where the library of operators was built, a file NAME.fp32.onnx runs with it (``uses_operators``). Without it, or
     with ``operators`` False, the file's own function bodies run. Raises UserError if the file is missing, broken or not
-    an exported HyperSeg.
+    an exported HyperSeg, or if the library cannot be used.
     """
 
     name = "onnxruntime"
@@ -32,7 +33,13 @@ class OnnxRuntimeBackend(Backend):
         options = _session_options(threads)
         # The library knows float32; the operators of the other precisions' files are of float16.
         self.uses_operators = operators and self.precision == "fp32" and register_operators(options)
-        self._session = _open_session(path, options, grouped=self.uses_operators)
+        self._groups_blocks = self.uses_operators and can_group()
+        try:
+            self._session = _open_session(path, options, grouped=self._groups_blocks)
+        except UserError as error:
+            if self.uses_operators:
+                _name_the_library_if_at_fault(path, error)
+            raise
         self.info = _model_info(self._session, path)
         outputs = {output.name: output.type for output in self._session.get_outputs()}
         self.has_logits = "logits" in outputs
@@ -40,6 +47,14 @@ class OnnxRuntimeBackend(Backend):
         self._binding = self._session.io_binding()
         self._labels = np.empty((0,), self._labels_dtype)
         self.slots = (CpuSlot(self.info, self.labels),)
+
+    @property
+    def description(self) -> str:
+        """Says whether compiled operators run, and whether in the whole network."""
+        if not self.uses_operators:
+            return self.name
+        part = "" if self._groups_blocks else " (decoder only: the package onnx cannot be imported)"
+        return f"{self.name} with compiled operators{part}"
 
     def labels(self, image_nhwc: np.ndarray) -> np.ndarray:
         """Classify images, uint8 RGB [N, H, W, 3] and C-contiguous, into uint8 labels [N, H, W].
@@ -91,6 +106,19 @@ def _open_session(path: Path, options: onnxruntime.SessionOptions, *, grouped: b
             f"ONNX Runtime {onnxruntime.__version__} cannot load {path}. "
             f"The file is broken, incomplete, or of a kind only TensorRT runs (*.trt.onnx). {_EXPORT_AGAIN} ({reason})"
         ) from error
+
+
+def _name_the_library_if_at_fault(path: Path, error: UserError) -> None:
+    """Raise UserError if a file that could not be opened with the library of operators can be opened without."""
+    try:
+        _open_session(path, _session_options(None), grouped=False)
+    except UserError:
+        return
+    reason = str(error.__cause__).splitlines()[0]
+    raise UserError(
+        f"ONNX Runtime {onnxruntime.__version__} can load {path}, but not with {library.BUILT_LIBRARY} ({reason}). "
+        f"{library.BUILD_AGAIN}; so they do with Segmenter(..., operators=False)."
+    ) from error
 
 
 def _model_info(session: onnxruntime.InferenceSession, path: Path) -> ModelInfo:

@@ -95,7 +95,7 @@ def find_engine(bundle: Bundle, precision: str, plugin: Path | None) -> Engine |
 def has_logits(bundle: Bundle) -> bool:
     """Whether the bundle was exported with the logits as a second output."""
     precision = next(iter(bundle.precisions), "fp32")
-    with open_backend(bundle.folder, "onnxruntime", precision=precision) as backend:
+    with open_backend(bundle.folder, "onnxruntime", precision=precision, operators=False) as backend:
         return backend.has_logits
 
 

@@ -20,7 +20,14 @@ from runtime.parity.budgets import NOT_RUN, judge
 from runtime.parity.layers import compare_layers
 from runtime.parity.names import BACKENDS, PRECISIONS, NetworkName
 from runtime.parity.pictures import Album
-from runtime.parity.report import Comparison, Environment, Measured, ParityReport, installed_versions
+from runtime.parity.report import (
+    COMPILED_OPERATORS,
+    Comparison,
+    Environment,
+    Measured,
+    ParityReport,
+    installed_versions,
+)
 from runtime.parity.scenes import open_scenes
 from runtime.parity.speed import measure_speed
 from runtime.segmenter import Backend, open_backend
@@ -113,7 +120,7 @@ def compare(bundle: Bundle, request: Request) -> ParityReport:
 def _compiled_operators(networks: Mapping[NetworkName, Backend]) -> dict[str, str]:
     """Say which networks ran with more than what their file and ONNX Runtime hold: that changes their speed."""
     titles = [name.title for name, network in networks.items() if network.uses_operators]
-    return {"compiled operators": f"in {', '.join(titles)}"} if titles else {}
+    return {COMPILED_OPERATORS: f"in {', '.join(titles)}"} if titles else {}
 
 
 def _reference(backends: tuple[str, ...]) -> NetworkName:

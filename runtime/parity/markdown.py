@@ -9,7 +9,7 @@ import numpy as np
 
 from runtime.parity.budgets import MAX_MIOU_LOSS_POINTS, MIN_LABEL_AGREEMENT, NOT_RUN
 from runtime.parity.layers import LayerComparison
-from runtime.parity.report import Measured, ParityReport
+from runtime.parity.report import COMPILED_OPERATORS, Measured, ParityReport
 from runtime.parity.speed import SPEED_PROTOCOL, Timing
 
 _SPARKS = "▁▂▃▄▅▆▇█"
@@ -34,7 +34,7 @@ def as_markdown(report: ParityReport) -> str:
     if report.reference.accuracy.iou is not None:
         sections += ["## IoU per class, in percent", _iou_table(info.classes, report.measured)]
     if report.layers is not None:
-        sections += ["## Layer by layer", *map(_layers_section, report.layers)]
+        sections += ["## Layer by layer", *layers_note(report), *map(_layers_section, report.layers)]
     sections += [
         "## Measured on",
         "\n".join(f"- {name}: {value}" for name, value in environment_rows(report)),
@@ -156,6 +156,17 @@ def _iou_table(classes: Sequence[str], networks: Sequence[Measured]) -> str:
     ]
     rows.append(["mean", *(percent(measured.accuracy.mean_iou) for measured in networks)])
     return _table(header, rows)
+
+
+def layers_note(report: ParityReport) -> list[str]:
+    """What the comparison of layers cannot find: a sentence or two, or nothing."""
+    compiled = report.environment.versions.get(COMPILED_OPERATORS)
+    if compiled is None:
+        return []
+    return [
+        f"Here ONNX Runtime runs the functions in the files. The figures above are with {COMPILED_OPERATORS} "
+        f"{compiled}: where labels differ there and no tensor departs here, suspect the library of these operators."
+    ]
 
 
 def _layers_section(comparison: LayerComparison) -> str:

@@ -33,8 +33,9 @@ class Tensor:
 class OnnxTensors:
     """Runs one image, uint8 [1, H, W, 3], through an ONNX file whose inner tensors are all outputs.
 
-    With them as outputs ONNX Runtime fuses less than in the file as it is. Raises UserError where the package onnx is
-    missing or the file does not run.
+    With them as outputs ONNX Runtime fuses less than in the file as it is, and the library of compiled operators, with
+    which a backend may run the file, has no part in it. Raises UserError where the package onnx is missing or the file
+    does not run.
     """
 
     def __init__(self, path: Path, image_nhwc: np.ndarray) -> None:

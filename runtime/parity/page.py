@@ -11,7 +11,7 @@ from html import escape
 from runtime.parity import plots
 from runtime.parity.budgets import NOT_RUN
 from runtime.parity.layers import LayerComparison
-from runtime.parity.markdown import budgets_text, environment_rows, file_rows, percent, speed_cells
+from runtime.parity.markdown import budgets_text, environment_rows, file_rows, layers_note, percent, speed_cells
 from runtime.parity.names import NetworkName
 from runtime.parity.page_style import CSS, NETWORK_COLOURS
 from runtime.parity.pictures import Picture, Pictures
@@ -262,7 +262,8 @@ def _scene(pictures: Pictures) -> str:
 def _layers(report: ParityReport) -> str:
     if report.layers is None:
         return ""
-    return _section("Layer by layer", *map(_layer_comparison, report.layers))
+    notes = (f'<p class="soft">{escape(note)}</p>' for note in layers_note(report))
+    return _section("Layer by layer", *notes, *map(_layer_comparison, report.layers))
 
 
 def _layer_comparison(comparison: LayerComparison) -> str:

@@ -21,6 +21,7 @@ from runtime.parity.pictures import Pictures
 from runtime.parity.speed import SPEED_PROTOCOL, Speed
 
 FORMAT_VERSION = 2
+COMPILED_OPERATORS = "compiled operators"  # among the versions, with the networks that ran with them
 
 _PACKAGES = (
     "numpy",

@@ -2,6 +2,8 @@
 
 import enum
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +14,9 @@ import pytest
 import torch
 from onnx import helper
 
+from runtime.backends.tensorrt.aot import compiler
 from runtime.errors import UserError
+from trt_plugins.gpu import __main__ as gpu_check
 from trt_plugins.gpu import end_to_end, engine, layers
 from trt_plugins.gpu.end_to_end import frames_per_s, measure, open_network
 from trt_plugins.gpu.engine import AOT, NETWORKS, OURS, PLAIN, Engines, frames_table, judge_aims, with_ratios
@@ -52,7 +56,9 @@ def test_layers_tell_their_nodes_by_metadata_or_by_name():
         {"Name": "Reformatting CopyNode for Input Tensor 0 to node_dpwconv", "LayerType": "Reformat"},
         {"Name": "__myl_Fc_myl0_2", "Metadata": "[ONNX Layer: unknown]"},
     ]
-    found = layers_of(json.dumps({"Layers": detailed}), nodes)
+    inspected = json.dumps({"Layers": detailed})
+    assert layers_of(inspected.replace(r"\u001e", "\x1e"), nodes) == layers_of(inspected, nodes)
+    found = layers_of(inspected, nodes)
     assert [layer.nodes for layer in found] == [("node_conv", "node_Sigmoid", "node_silu"), ("node_dpwconv",), ()]
     assert [layer.part(PARTS) for layer in found] == [ENCODER, REFORMATS, OTHER]
     named = ["node_conv + PWN(PWN(node_Sigmoid), node_silu)", "node_conv_1", "node_dpwconv"]
@@ -200,10 +206,12 @@ def test_pytorch_on_a_gpu_needs_one(tmp_path):
 
 @pytest.fixture
 def packages(monkeypatch):
-    """Everything is installed, TensorRT 10.9."""
+    """Everything is installed, TensorRT 10.9, NVRTC and CMake."""
     monkeypatch.setattr(engine, "find_spec", lambda name: object())
     monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(__version__="10.9.0"))
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(compiler, "check_compiler", lambda capability: None)
+    monkeypatch.setattr(engine.shutil, "which", lambda name: f"/usr/bin/{name}")
 
 
 class Commands:
@@ -273,6 +281,46 @@ def test_what_random_weights_missing_packages_and_old_versions_leave_out(tmp_pat
         engines.profile("fp16")
     with pytest.raises(NotRun, match="not installed: timm"):
         Engines(tmp_path / "other", run=Commands()).time_frames("PyTorch eager fp32")
+
+
+def test_what_builds_kernels_is_asked_for_before_it_is_used(tmp_path, packages, monkeypatch):
+    def no_nvrtc(capability):
+        raise UserError(f"NVRTC does not load for {capability}")
+
+    monkeypatch.setattr(compiler, "check_compiler", no_nvrtc)
+    run = Commands()
+    engines = Engines(tmp_path, tmp_path / "trained.ckpt", run)
+    with pytest.raises(NotRun, match="NVRTC does not load for 90"):
+        engines.engine(AOT)
+    monkeypatch.setattr(engine.shutil, "which", lambda name: None)
+    with pytest.raises(NotRun, match="cmake"):
+        engines.engine("fp16")
+    assert not any(word in command for command in run.ran for word in ("build", "scripts/build_plugin.sh"))
+
+
+def test_the_script_takes_files_from_where_it_is_called(tmp_path):
+    python = tmp_path / "python"
+    python.write_text('#!/bin/sh\npwd\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    said = subprocess.run(
+        [engine.ROOT / "scripts/gpu_check.sh", "--checkpoint", "best.ckpt", "--out=reports/here.json"],
+        cwd=tmp_path,
+        env=os.environ | {"HYPERSEG_PYTHON": str(python)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.splitlines()
+    here = tmp_path.resolve()
+    files = ["--checkpoint", str(here / "best.ckpt"), f"--out={here}/reports/here.json"]
+    assert said == [str(engine.ROOT.resolve()), "-m", "trt_plugins.gpu", *files]
+
+
+def test_a_checkpoint_that_is_not_there_is_told_at_once(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["gpu_check", "--checkpoint", str(tmp_path / "best.ckpt")])
+    with pytest.raises(SystemExit) as ended:
+        gpu_check.main()
+    assert ended.value.code == 2
+    assert f"there is no checkpoint {tmp_path}/best.ckpt" in capsys.readouterr().err
 
 
 def test_a_part_that_failed_is_not_tried_again_and_hides_no_other(tmp_path, packages):

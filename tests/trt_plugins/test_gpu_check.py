@@ -8,7 +8,8 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
-from math import inf
+from itertools import product
+from math import inf, prod
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import Mock
@@ -23,7 +24,7 @@ from training.network.decoder import coordinates as training_coordinates
 from training.network.decoder import level_input
 from training.network.label_head import label_head
 from trt_plugins.gpu import fusion
-from trt_plugins.gpu.cases import Head, Specification, coordinates, random_logits, random_tensors, run, stacked
+from trt_plugins.gpu.cases import Case, Head, Specification, coordinates, random_logits, random_tensors, run, stacked
 from trt_plugins.gpu.correctness import (
     check_labels,
     check_values,
@@ -33,6 +34,7 @@ from trt_plugins.gpu.correctness import (
     runner_line,
     sanitize,
     sanitizer_cases,
+    sanitizer_grids,
     sanitizer_heads,
 )
 from trt_plugins.gpu.floors import Ceilings, head_work, level_floor_us, level_work, operator_work, operators_floor_us
@@ -336,8 +338,36 @@ def test_runner_reads_as_many_numbers_as_are_written():
     source = (ROOT / "trt_plugins/gpu/runner.cu").read_text()
     fields = source.partition("struct Case {")[2].partition("}")[0].replace("int32_t", "").strip(" \n;").split(",")
     lines = {runner_line(case, dtype) for case in sanitizer_cases() for dtype in (torch.float32, torch.float16)}
+    lines |= {runner_line(case, torch.float16) for case in sanitizer_grids()}
     lines |= {head_line(head, torch.float16) for head in sanitizer_heads()}
     assert {len(line.split()) for line in lines} == {len(fields)} == {21}
+
+
+def patches_a_block(case: Case) -> tuple[int, int]:
+    """The launcher's rule on an H200, of 132 multiprocessors and 227 KB: patches and bytes of shared memory a block."""
+
+    def eights(values: int) -> int:
+        return -(-values // 8) * 8
+
+    def row(values: int) -> int:
+        return eights(values) + 8 * (eights(values) // 8 % 2 == 0)
+
+    (operator,), previous = case.operators, case.previous_channels if case.fused else 0
+    tile, patches = case.height // case.grid[0], prod(case.grid)
+    stride = row(eights(previous) + eights(operator.in_channels - previous))
+    hidden, window = eights(operator.hidden_channels), (tile + 2) ** 2
+    theta = hidden * stride + 9 * hidden + eights(operator.out_channels) * row(operator.hidden_channels)
+    for together in (4, 2, 1):
+        shared_bytes = 2 * (window * stride + 2 * window * 8 + together * theta) + 8 * hidden
+        if patches % together == 0 and 2 * (patches // together) >= 3 * 132 and shared_bytes <= 227 * 1024:
+            break
+    return together, shared_bytes
+
+
+def test_sanitizer_meets_blocks_of_two_and_of_four_patches_and_more_shared_memory_than_is_granted_unasked():
+    met = [(case.height // case.grid[0], case.fused, *patches_a_block(case)) for case in sanitizer_grids()]
+    assert {row[:3] for row in met} == set(product((8, 16), (False, True), (2, 4)))
+    assert all(shared_bytes > 48 * 1024 for tile, _, together, shared_bytes in met if tile == 16 or together == 4)
 
 
 def test_lines_for_the_runner_by_hand():

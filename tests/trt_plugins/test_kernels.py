@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -242,6 +243,50 @@ def test_no_access_is_out_of_bounds_and_no_behaviour_undefined(sanitized, tmp_pa
     results = run_sanitized(tmp_path, sanitized, [(*c[:2], c[2] | {"order": "shuffled"}) for c in calls])
     for y, call in zip(results, calls, strict=True):
         assert_close(y, call)
+
+
+EDGES = [
+    *CONV_LEVELS[:2],
+    CONV_LEVELS[3],
+    BLOCK_LEVELS[0],
+    # The tensor cores' zeros that fill hidden channels up to whole eights would make NaN of infinity.
+    block("16x16 patches, whole eights", (34, 64, 19), 16, grid=(1, 1), previous=16, positions=1),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("case", EDGES, ids=case_id)
+def test_infinity_beside_the_edge_of_the_previous_map_leaves_the_edge_a_number(kernels, case, dtype):
+    # Infinity beside the first and last cells, with weights that the activation turns into zeros: only where a kernel
+    # multiplied infinity by zero would there be a NaN. The largest FP16 value in its place gives the same result.
+    operator, arrays, attributes = case.call(dtype)
+    channels = case.channels[0]
+    theta = arrays[1][:, : case.channels[1] * channels].reshape(case.batch, case.channels[1], channels, *case.grid)
+    theta[:, :, -case.previous :] = -np.abs(theta[:, :, -case.previous :]) - 0.1
+    previous = attributes["previous"]
+    previous[:, 0, [1, -2]] = previous[:, 0, :, [1, -2]] = 65504
+    y_expected = expected(operator, arrays, attributes)
+    previous[previous == 65504] = np.inf
+    y = kernels(operator, *arrays, **attributes)
+    assert np.abs(y - y_expected).max() < TOLERANCE[dtype] * np.abs(y_expected).max()  # also fails where y is NaN
+
+
+@pytest.mark.parametrize("architecture", [750, 870])
+def test_bounds_hold_for_every_fp16_value_and_keep_nan(tmp_path, architecture):
+    source = tmp_path / "bounded.cpp"
+    source.write_text(
+        f"#define __CUDA_ARCH__ {architecture}\n#include <cpu.h>\n#include <{PLUGINS}/kernels/mma.cuh>\n"
+        'extern "C" uint32_t bounded(uint32_t x, uint32_t low, uint32_t high) '
+        "{ return hyperseg::bounded(x, low, high); }\n"
+    )
+    bounded = ctypes.CDLL(str(build(tmp_path, sources=[str(source), "cpu/cpu.cpp"]))).bounded
+    bounded.restype = ctypes.c_uint32
+    every = np.arange(2**16, dtype=np.uint16)
+    pairs = np.stack([every, every[::-1]], 1)
+    for low, high in [(-np.inf, np.inf), (0, np.inf), (0, 6)]:  # of the activations
+        ends = [int(np.full(2, end, np.float16).view(np.uint32)[0]) for end in (low, high)]
+        values = np.array([bounded(int(x), *ends) for x in pairs.view(np.uint32)[:, 0]], np.uint32).view(np.float16)
+        np.testing.assert_array_equal(values, pairs.view(np.float16).ravel().clip(low, high))
 
 
 @pytest.mark.parametrize("case", [CONV[1], BLOCKS[0]], ids=["dpwconv", "dpw_inverted_residual"])

@@ -46,6 +46,8 @@ def main() -> int:
         "--out", type=Path, help="the JSON report (default: docs/reports/DATE-DEVICE.json; without a GPU none)"
     )
     arguments = parser.parse_args()
+    if arguments.checkpoint is not None and not arguments.checkpoint.is_file():
+        parser.error(f"there is no checkpoint {arguments.checkpoint}")
     out, trained = arguments.out, arguments.checkpoint or (TRAINED if TRAINED.is_file() else None)
     report = Report(f"{datetime.now(UTC):%Y-%m-%d}", describe_machine(), tuple(run_checks(trained)))
     print(summary(report))

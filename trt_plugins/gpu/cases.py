@@ -14,7 +14,7 @@ from training.network import dpwconv as patch_convolutions
 
 
 class Functions(Protocol):
-    """The two operators with the signatures of training.network.dpwconv, which is one such pair.
+    """The patch-wise operators with the signatures of training.network.dpwconv, which is one such pair.
 
     For a fused case they also take the previous level's output, ``previous``, and ``positions``.
     """
@@ -130,7 +130,7 @@ class Tensors:
 
 
 class Specification:
-    """Both operators as training.network.dpwconv defines them; a fused one on the map that ``stacked`` makes."""
+    """The patch-wise operators as training.network.dpwconv defines them; a fused one on the map from ``stacked``."""
 
     @staticmethod
     def dpwconv(x: Tensor, *tensors: Tensor, previous: Tensor | None = None, positions: int = 0, **more: Any) -> Tensor:

@@ -16,7 +16,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from training.network.label_head import label_head
-from trt_plugins.gpu.cases import Case, Functions, Head, Specification, Tensors, random_logits, random_tensors, run
+from trt_plugins.gpu.cases import (
+    Case,
+    Functions,
+    Head,
+    Operator,
+    Specification,
+    Tensors,
+    random_logits,
+    random_tensors,
+    run,
+)
 from trt_plugins.gpu.library import ACTIVATIONS, PAD_MODES, TYPES, KernelLibrary, find_nvcc
 from trt_plugins.gpu.report import Failed, NotRun
 from trt_plugins.gpu.shapes import (
@@ -134,6 +144,7 @@ def sanitize(runner: Path, tool: str) -> dict[str, Any]:
     if sanitizer is None:
         raise NotRun("there is no compute-sanitizer; it comes with the CUDA toolkit")
     lines = [runner_line(case, dtype) for case in sanitizer_cases() for dtype in TYPES]
+    lines += [runner_line(case, torch.float16) for case in sanitizer_grids()]
     lines += [head_line(head, dtype) for head in sanitizer_heads() for dtype in TYPES]
     case_file = runner.parent / "cases.txt"
     case_file.write_text("\n".join(lines) + "\n")
@@ -178,6 +189,20 @@ def sanitizer_cases() -> tuple[Case, ...]:
         for step in level.steps
     }
     return (*sorted(small, key=lambda case: (case.height, repr(case))), *small_shapes(), *small_levels())
+
+
+def sanitizer_grids() -> tuple[Case, ...]:
+    """Return FP16 blocks, plain and fused, of more tiles than a GPU holds, of which a block computes 2 or 4 patches.
+
+    As many as divide the number of patches, as long as there are three blocks for two multiprocessors: of 170 at most.
+    """
+    block = Operator(34, 19, 68, (3, 3), activation="relu6")
+    cases = [
+        Case("", (block,), tile * grid[0], tile * grid[1], grid, block.theta_size, previous_channels=16)
+        for tile in (8, 16)
+        for grid in ((18, 29), (32, 32))
+    ]
+    return (*cases, *map(fused, cases))
 
 
 def sanitizer_heads() -> tuple[Head, ...]:

@@ -151,6 +151,8 @@ class Engines:
     def _plugin(self) -> Path:
         import tensorrt
 
+        if shutil.which("cmake") is None:
+            raise NotRun("cmake, which builds the plugin library, is not installed")
         major = tensorrt.__version__.split(".")[0]
         capability = "".join(map(str, torch.cuda.get_device_capability()))
         out = self.folder / "plugin"
@@ -261,10 +263,13 @@ def _require_packages(needed: tuple[str, ...] = _NEEDED) -> None:
 def _require_aot() -> None:
     import tensorrt
 
+    from runtime.backends.tensorrt.aot.compiler import check_compiler
     from runtime.backends.tensorrt.versions import check_aot_plugins
     from runtime.errors import UserError
 
+    major, minor = torch.cuda.get_device_capability()
     try:
         check_aot_plugins(tensorrt.__version__)
+        check_compiler(10 * major + minor)
     except UserError as error:
         raise NotRun(str(error)) from None

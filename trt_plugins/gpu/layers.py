@@ -58,7 +58,8 @@ def layers_of(inspected: str, nodes: Iterable[str]) -> list[Layer]:
     Which nodes a layer holds stands in its metadata if the engine was built to tell, otherwise at best in its name.
     """
     known, layers = set(nodes), []
-    for entry in json.loads(inspected)["Layers"]:
+    # TensorRT parts the nodes' names by a control character, which strict JSON would want escaped.
+    for entry in json.loads(inspected, strict=False)["Layers"]:
         fields = {"Name": entry} if isinstance(entry, str) else entry
         name, metadata = fields["Name"], fields.get("Metadata", "")
         held = re.findall(r"\[ONNX Layer: ([^\]]+)\]", metadata) or re.findall(r"[\w./:]+", name)

@@ -10,8 +10,9 @@ each kernel that remains takes as long as the slowest of four:
 - those on the CUDA cores at their peak,
 - the least time of a kernel within a CUDA graph.
 
-What is assumed stands in MACHINES. Left out are what kernels overlap, copies between layouts, and how good TensorRT's
-kernels are; a frame therefore takes longer than this where its kernels reach less. Nothing here was measured.
+What is assumed stands in MACHINES. Left out are what kernels overlap, copies between layouts, the interpolation within
+a fused level, and how good TensorRT's kernels are; a frame therefore takes longer than this where its kernels reach
+less. Nothing here was measured.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ class Machine:
 
 ORIN_MACHINE = Machine(ORIN, 0.8, 4.0)
 MACHINES = (
-    # The bandwidth of H200 is what a copy reaches, those of the others stand in data sheets. Half of an L2 cache is
+    # The bandwidth of H200 is 90 % of its data sheet's already, those of the others are whole. Half of an L2 cache is
     # taken for what one kernel may move.
     Machine(H200, 1.0, 2.0, cached_bytes=25_000_000, cached_bytes_per_s=7e12),
     Machine(RTX_4090, 0.9, 2.0, cached_bytes=36_000_000, cached_bytes_per_s=3e12),

@@ -42,7 +42,6 @@ class AlignedFloats {
     explicit AlignedFloats(ptrdiff_t size = 0) : vectors((size + kLanes - 1) / kLanes) {}  // zeros
     float* data() { return reinterpret_cast<float*>(vectors.data()); }
     float const* data() const { return reinterpret_cast<float const*>(vectors.data()); }
-    ptrdiff_t size() const { return vectors.size() * kLanes; }
 
   private:
     std::vector<Floats> vectors;

@@ -1,6 +1,8 @@
 // What ONNX Runtime calls when it loads the library.
 //
 // All other files may use instructions that not every CPU has; this one is compiled without them, and checks.
+#include <cstdio>
+
 #include "dpw_inverted_residual.h"
 #include "dpwconv.h"
 #include "label_head.h"
@@ -52,8 +54,8 @@ extern "C" __attribute__((visibility("default"))) OrtStatus* RegisterCustomOps(O
         return api->CreateStatus(ORT_FAIL, "the operators need ONNX Runtime 1.17 or newer");
     }
     if (char const* feature = hyperseg::missingFeature()) {
-        static char message[128] = "the operators were built for a CPU that has ";
-        __builtin_strcat(message, feature);
+        char message[128];
+        std::snprintf(message, sizeof message, "the operators were built for a CPU that has %s", feature);
         return api->CreateStatus(ORT_FAIL, message);
     }
     return hyperseg::addOperators(api, options);

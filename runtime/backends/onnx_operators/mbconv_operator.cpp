@@ -37,6 +37,7 @@ MBConvShape shapeOf(std::vector<Tensor> const& inputs, std::vector<int64_t> cons
         bool const bias = i == kX ? false : i % 2 == 0;
         require((i >= kExpand && !inputs[i].data) || inputs[i].shape.size() == (bias ? 1 : 4),
                 "X and weights have four dimensions, biases one");
+        require(std::count(inputs[i].shape.begin(), inputs[i].shape.end(), 0) == 0, "a tensor is empty");
     }
     require(!inputs[kExpand].data == !inputs[kExpandBias].data, "expand has a weight and a bias, or neither");
     MBConvShape shape;
@@ -89,7 +90,9 @@ void MBConvOperator::compute(Context const& context) const {
     MBConvShape const shape = shapeOf(inputs, strides, pads, residual);
     auto const& x = inputs[kX].shape;
     ptrdiff_t const height = shape.outHeight(x[2]), width = shape.outWidth(x[3]);
-    require(height > 0 && width > 0, "the map is smaller than the kernel");
+    require(x[2] + shape.padTop + shape.padBottom >= shape.kernelHeight &&
+                x[3] + shape.padLeft + shape.padRight >= shape.kernelWidth,
+            "the map is smaller than the kernel");
     require(!residual || (shape.out == shape.in && height == x[2] && width == x[3]),
             "X, which is to be added, does not have the shape of Y");
     std::call_once(rearranged, [&] {

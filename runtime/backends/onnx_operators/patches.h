@@ -55,8 +55,6 @@ struct Common {
     ptrdiff_t positions, outChannels, kernelHeight, kernelWidth, weightOffset;
     PadMode mode;
     float low, high;  // bounds of the activation
-
-    ptrdiff_t taps() const { return kernelHeight * kernelWidth; }
 };
 
 // Reads inputs X and W or, of a level, S, P and W. These throw std::invalid_argument for shapes that do not fit.

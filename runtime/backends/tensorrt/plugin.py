@@ -8,7 +8,9 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+from runtime.backends.tensorrt.aot.operators import NAMESPACE, OPERATORS
 from runtime.backends.tensorrt.logger import failure, logger_of
+from runtime.backends.tensorrt.versions import has_aot_plugins
 from runtime.errors import UserError
 
 LIBRARY_NAME = "libhyperseg_plugins.so"
@@ -49,9 +51,10 @@ def find_plugin(major: int, given: Path | None, *beside: Path) -> Path:
 
 
 def load_plugin(trt: ModuleType, library: Path) -> None:
-    """Make TensorRT know the library's operators. Raises UserError if it does not accept the library.
+    """Make TensorRT know the library's operators.
 
-    A builder or runtime with our logger must exist already: until then TensorRT has nobody to tell errors to.
+    Raises UserError if it does not accept the library, and in a process that has built an engine with --plugin aot. A
+    builder or runtime with our logger must exist already: until then TensorRT has nobody to tell errors to.
     """
     _load_once(trt, library.resolve())
 
@@ -59,6 +62,13 @@ def load_plugin(trt: ModuleType, library: Path) -> None:
 @functools.cache  # TensorRT refuses operators that it already has
 def _load_once(trt: ModuleType, library: Path) -> None:
     registry = trt.get_plugin_registry()
+    if registry is not None and has_aot_plugins(trt.__version__):
+        if any(registry.get_creator(operator.name, "1", NAMESPACE) is not None for operator in OPERATORS):
+            raise UserError(
+                "this process has built an engine with --plugin aot, and TensorRT would confuse its operators with the "
+                f"library's. Use {library} in a process of its own."
+            )
+        logger_of(trt).take_errors()  # some versions log what they do not find
     if registry is None or registry.load_library(str(library)) is None:
         major = int(trt.__version__.split(".")[0])
         raise failure(

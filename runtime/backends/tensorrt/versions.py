@@ -96,9 +96,14 @@ def rules_of(version: str) -> Rules:
     return _RULES[major]
 
 
+def has_aot_plugins(version: str) -> bool:
+    """Whether a version can keep kernels in an engine: 10.8 and older have no ``aot_impl``."""
+    return compare_versions(version, _FIRST_WITH_AOT) >= 0
+
+
 def check_aot_plugins(version: str) -> None:
-    """Raise UserError for a version that keeps no kernels in an engine: 10.8 and older have no ``aot_impl``."""
-    if compare_versions(version, _FIRST_WITH_AOT) < 0:
+    """Raise UserError for a version that keeps no kernels in an engine."""
+    if not has_aot_plugins(version):
         raise UserError(
             f"TensorRT {version} cannot keep kernels in an engine: --plugin aot needs TensorRT {_FIRST_WITH_AOT} or "
             "newer (on a Jetson: JetPack 7). Build the plugin library (scripts/build_plugin.sh), and the engine "

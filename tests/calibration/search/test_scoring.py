@@ -5,7 +5,9 @@ from onnx import numpy_helper
 
 from calibration.search.scoring import Scorer, _score, without_logits
 from export.operators import attach_functions, strip_functions
+from runtime.backends.onnx_operators import library
 from runtime.backends.onnx_runtime import OnnxRuntimeBackend
+from runtime.errors import UserError
 from runtime.metrics import confusion_matrix, mean_iou
 from runtime.parity.scenes import open_scenes
 
@@ -53,6 +55,16 @@ def test_scores_are_those_of_the_labels(street, tmp_path):
         assert scores[name].miou == pytest.approx(miou)
         assert scores[name].loss_points == pytest.approx(100 * (fp32_miou - miou))
     assert len({score.miou for score in scores.values()}) == 5
+
+
+def test_compiled_operators_are_left_alone(street, monkeypatch, tmp_path):
+    """One that cannot be loaded would be noticed."""
+    bundle, bare = street
+    (tmp_path / "broken.so").write_text("not a library")
+    monkeypatch.setattr(library, "BUILT_LIBRARY", tmp_path / "broken.so")
+    with pytest.raises(UserError):
+        OnnxRuntimeBackend(bundle.onnx())
+    assert Scorer(bundle.onnx(), open_scenes("street", None, bundle.info, 1), threads=1).score(bare).loss_points == 0
 
 
 def test_the_network_itself_loses_nothing(street):

@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from runtime.backends.onnx_operators import library
 from runtime.bundle import Bundle
 from runtime.errors import UserError
 from runtime.files import sha256_of
 from runtime.handoff import triton
 from runtime.handoff.triton import LOADER_SOURCE, model_config, write_model_repository
+from runtime.segmenter import open_backend
 from tests.runtime.handoff import text_proto
 
 IMAGE = {"name": "image", "data_type": "TYPE_UINT8", "dims": [32, 48, 3]}
@@ -83,6 +85,14 @@ def test_without_an_engine_the_onnx_file_goes_to_onnx_runtime(bundle: Bundle, tm
     assert (config["backend"], config["max_batch_size"]) == ("onnxruntime", 8)
     assert config["dynamic_batching"] == {}
     assert "instance_group" not in config
+
+
+def test_a_broken_library_of_compiled_operators_is_no_matter_here(bundle: Bundle, tmp_path: Path, monkeypatch):
+    (tmp_path / "broken.so").write_text("not a library")
+    monkeypatch.setattr(library, "BUILT_LIBRARY", tmp_path / "broken.so")
+    with pytest.raises(UserError):
+        open_backend(bundle.folder)
+    assert write_model_repository(bundle, "fp32", tmp_path / "models").is_dir()
 
 
 def test_names_are_quoted(bundle: Bundle):

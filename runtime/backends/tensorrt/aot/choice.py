@@ -3,6 +3,9 @@
 A launcher looks at its numbers at every call. Ahead of time all but the batch are known when the engine is built, so
 they become literals of the kernel, and the batch alone is a parameter.
 
+Sizes are checked for one image: a batch so large that the launcher would refuse it, 2^31 pixels in all, shows only when
+TensorRT launches the kernel.
+
 Two things are decided otherwise, because an engine cannot ask the device: a block gets the 48 KB of shared memory that
 every GPU grants, and TensorRT's tensors are taken to be aligned to 16 bytes, as its own kernels take them. Where the
 launcher reckons how many patches a block computes, TensorRT may time each number: a tactic is that number.
@@ -22,6 +25,7 @@ TYPES = {"float32": "float", "float16": "__half"}
 
 _SHARED_BYTES = 48 * 1024
 _MOST_BLOCKS_Y = 65535
+_MOST_PIXELS = 2**31 - 2**16  # leaving room to round up to whole blocks
 _WARP = 32
 _MOST_CLASSES = 256  # which FP16 holds exactly
 _MOST_SCALE = 64
@@ -219,6 +223,8 @@ class LabelHead:
                 f"{self.classes} classes enlarged {self.scale} times; at most {_MOST_CLASSES} classes and "
                 f"{_MOST_SCALE} times are served"
             )
+        if self.height * self.width * self.scale**2 > _MOST_PIXELS:
+            raise ValueError(f"a map of {self.height}x{self.width}, enlarged {self.scale} times, is too large")
 
     def launches(self, batch: Batch, compute_capability: int) -> dict[int, Launch]:
         """The one launch that serves the node, as tactic 1."""
@@ -284,7 +290,7 @@ def _check_patches(node: DpwConv | DpwInvertedResidual, theta: int) -> None:
         raise ValueError(
             f"W holds {node.weight_channels} values a patch, fewer than weight_offset {node.weight_offset} + {theta}"
         )
-    if math.prod(size) > 2**31 - 2**16:
+    if math.prod(size) > _MOST_PIXELS:
         raise ValueError(f"a map of {size[0]}x{size[1]} is too large")
 
 

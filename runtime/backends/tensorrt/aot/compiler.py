@@ -34,13 +34,18 @@ _HEADERS = {
         using uint64_t = unsigned long long; using uintptr_t = unsigned long;
     """,
     "cmath": "#define INFINITY __int_as_float(0x7f800000)",
-    "cuda_runtime.h": "#include <cuda_runtime_api.h>",
+    "cuda_runtime.h": "#pragma once\n#include <cuda_runtime_api.h>",
     "cuda_runtime_api.h": "#pragma once\nusing cudaStream_t = struct CUstream_st*;",
 }
 
+# What a kernel needs of NVRTC and of CUDA's headers.
+_TRIAL = b"""#include <cuda_fp16.h>
+extern "C" __global__ void trial(__half* x) { *x = __hadd(*x, *x); }
+"""
+
 _INSTALL = (
-    "pip install nvidia-cuda-nvrtc nvidia-cuda-runtime (for CUDA 12: nvidia-cuda-nvrtc-cu12 nvidia-cuda-runtime-cu12). "
-    "On a Jetson they come with JetPack (nvidia-jetpack)."
+    "pip install nvidia-cuda-nvrtc nvidia-cuda-runtime (for CUDA 12, not tried: nvidia-cuda-nvrtc-cu12 "
+    "nvidia-cuda-runtime-cu12). On a Jetson they come with JetPack (nvidia-jetpack)."
 )
 
 
@@ -64,9 +69,15 @@ def find_cuda_headers() -> Path:
 
 
 def check_compiler(compute_capability: int) -> None:
-    """Raise UserError where :func:`compile_kernel` would."""
-    find_sources(), find_cuda_headers()
-    _target(_import("cuda.bindings.nvrtc", "cuda-python"), compute_capability)
+    """Raise UserError where :func:`compile_kernel` would, and where NVRTC does not get along with CUDA's headers."""
+    find_sources()
+    try:
+        _ptx(_TRIAL, "trial.cu", [], compute_capability)
+    except RuntimeError as error:
+        raise UserError(
+            f"NVRTC and CUDA's headers, which --plugin aot needs, do not compile three lines: {error}\n"
+            f"Both must be of one release of CUDA: {_INSTALL}"
+        ) from error
 
 
 def compile_kernel(source: str, defines: Mapping[str, str], compute_capability: int) -> str:
@@ -80,30 +91,35 @@ def compile_kernel(source: str, defines: Mapping[str, str], compute_capability: 
 
 @functools.cache  # TensorRT asks for a node's kernel once a profile
 def _compile(source: str, defines: tuple[tuple[str, str], ...], compute_capability: int) -> str:
-    nvrtc = _import("cuda.bindings.nvrtc", "cuda-python")
     path = find_sources() / f"{source}.cu"
+    options = [f"-I{path.parent}", *(f"-D{name}={value}" for name, value in defines)]
+    return _ptx(path.read_bytes(), str(path), options, compute_capability)
+
+
+def _ptx(text: bytes, name: str, options: list[str], compute_capability: int) -> str:
+    """Compile a text that is to be known as ``name``."""
+    nvrtc = _import("cuda.bindings.nvrtc", "cuda-python")
     target = _target(nvrtc, compute_capability)
     options = [
         "-std=c++17",
         "-default-device",  # functions of the host stand in the same headers
         f"--gpu-architecture=compute_{target}",
-        f"-I{path.parent}",
         f"-I{find_cuda_headers()}",
-        *(f"-D{name}={value}" for name, value in defines),
+        *options,
     ]
     program = _call(
         nvrtc.nvrtcCreateProgram,
-        path.read_bytes(),
-        path.name.encode(),
+        text,
+        Path(name).name.encode(),
         len(_HEADERS),
-        [text.encode() for text in _HEADERS.values()],
-        [name.encode() for name in _HEADERS],
+        [header.encode() for header in _HEADERS.values()],
+        [header.encode() for header in _HEADERS],
     )
     try:
         error = nvrtc.nvrtcCompileProgram(program, len(options), [option.encode() for option in options])[0]
         if int(error):
             log = _text(nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog, program)
-            raise RuntimeError(f"{path} does not compile for compute capability {target}:\n{log}")
+            raise RuntimeError(f"{name} does not compile for compute capability {target}:\n{log}")
         ptx = _text(nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX, program)
     finally:
         nvrtc.nvrtcDestroyProgram(program)

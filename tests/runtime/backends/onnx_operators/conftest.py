@@ -21,6 +21,6 @@ def library(made_once):
     """Build the library of operators for this machine."""
     if given := os.environ.get(GIVEN):
         return Path(given)
-    if not (shutil.which(os.environ.get("CXX", "g++")) or shutil.which("clang++")):
+    if not (shutil.which(os.environ.get("CXX", "g++").partition(" ")[0]) or shutil.which("clang++")):
         pytest.skip("needs a C++ compiler")
     return made_once("cpu_operators", build) / NAME

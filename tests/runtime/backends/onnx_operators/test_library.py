@@ -1,5 +1,6 @@
 """The library in the ONNX Runtime backend: whole networks with it and without."""
 
+import hashlib
 import json
 import platform
 import shutil
@@ -28,6 +29,13 @@ from tests.runtime.backends.onnx_operators.conftest import NAME, SOURCES
 @pytest.fixture
 def built(library, monkeypatch):
     monkeypatch.setattr(module, "BUILT_LIBRARY", library)
+
+
+def stamp(folder):
+    """Write what the build writes beside a library."""
+    paths = [folder / NAME, *SOURCES.glob("*.cpp"), *SOURCES.glob("*.h")]
+    lines = [f"{hashlib.sha256(path.read_bytes()).hexdigest()}  ./{path.name}" for path in paths]
+    (folder / f"{NAME}.sha256").write_text("\n".join(lines))
 
 
 def profiled_operators(monkeypatch, tmp_path, path, **arguments):
@@ -92,6 +100,30 @@ def test_without_the_package_onnx_the_encoder_stays_as_it_is(random_bundle, buil
     monkeypatch.setitem(sys.modules, "onnx", None)
     ran = profiled_operators(monkeypatch, tmp_path, path)
     assert (ran["MBConv"], ran["LabelHead"]) == (0, 1)
+    assert "decoder only: the package onnx" in Segmenter(path).description
+
+
+def test_a_broken_package_onnx_counts_as_none(random_bundle, built, monkeypatch, tmp_path):
+    """A protobuf that does not fit raises TypeError."""
+    path = random_bundle("street-tiny").onnx("fp32")
+    (tmp_path / "onnx.py").write_text("raise TypeError('Descriptors cannot be created directly')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnx")
+    assert "decoder only" in OnnxRuntimeBackend(path).description
+
+
+def test_a_file_that_only_the_library_refuses(random_bundle, built, monkeypatch):
+    path = random_bundle("street-tiny").onnx("fp32")
+    monkeypatch.setattr(onnx_runtime, "grouped_model", lambda path: b"not a model")
+    with pytest.raises(UserError, match=rf"but not with .*{NAME} \(.*operators=False"):
+        OnnxRuntimeBackend(path)
+    OnnxRuntimeBackend(path, operators=False)
+
+
+def test_a_file_that_is_broken_is_named_itself(built, tmp_path):
+    (tmp_path / "broken.fp32.onnx").write_bytes(b"not a model")
+    with pytest.raises(UserError, match="The file is broken"):
+        OnnxRuntimeBackend(tmp_path / "broken.fp32.onnx")
 
 
 @pytest.mark.parametrize("name", ["renamed.onnx", "street-tiny.fp16.onnx"])
@@ -107,9 +139,50 @@ def test_where_nothing_is_built_the_bodies_run(random_bundle, monkeypatch, tmp_p
 
 def test_what_is_no_library_is_named(random_bundle, monkeypatch, tmp_path):
     (tmp_path / NAME).write_text("not a library")
+    stamp(tmp_path)
     monkeypatch.setattr(module, "BUILT_LIBRARY", tmp_path / NAME)
-    with pytest.raises(UserError, match=r"build_cpu_operators\.sh"):
+    with pytest.raises(UserError, match=r"cannot use (?s:.*)build_cpu_operators\.sh"):
         OnnxRuntimeBackend(random_bundle("street-tiny").onnx("fp32"))
+
+
+def without_a_stamp(folder):
+    (folder / f"{NAME}.sha256").unlink()
+
+
+def truncated(folder):
+    start = (folder / NAME).read_bytes()[:5000]
+    (folder / NAME).unlink()  # it is open in this process
+    (folder / NAME).write_bytes(start)
+
+
+def of_a_changed_source(folder):
+    lines = (folder / f"{NAME}.sha256").read_text().splitlines()
+    changed = [f"{'0' * 64}  ./gemm.h" if line.endswith("/gemm.h") else line for line in lines]
+    assert changed != lines
+    (folder / f"{NAME}.sha256").write_text("\n".join(changed))
+
+
+def of_a_source_less(folder):
+    lines = (folder / f"{NAME}.sha256").read_text().splitlines()
+    (folder / f"{NAME}.sha256").write_text("\n".join(line for line in lines if not line.endswith("/mbconv.cpp")))
+
+
+def with_a_stamp_of_something_else(folder):
+    (folder / f"{NAME}.sha256").write_bytes(b"\xff\nnothing")
+
+
+@pytest.mark.parametrize(
+    "change", [without_a_stamp, truncated, of_a_changed_source, of_a_source_less, with_a_stamp_of_something_else]
+)
+def test_a_library_of_other_sources_is_not_loaded(change, library, random_bundle, monkeypatch, tmp_path):
+    for name in (NAME, f"{NAME}.sha256"):
+        shutil.copy(library.with_name(name), tmp_path)
+    monkeypatch.setattr(module, "BUILT_LIBRARY", tmp_path / NAME)
+    path = random_bundle("street-tiny").onnx("fp32")
+    assert OnnxRuntimeBackend(path).uses_operators
+    change(tmp_path)
+    with pytest.raises(UserError, match=r"other sources than these, or is damaged(?s:.*)build_cpu_operators\.sh"):
+        OnnxRuntimeBackend(path)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="the library asks for nothing on other processors")
@@ -118,6 +191,7 @@ def test_a_library_of_another_cpu_is_refused(library, random_bundle, monkeypatch
     needs = '-DHYPERSEG_CPU_FEATURES=NEEDS("fma4")'
     command = ["g++", "-std=c++17", "-O0", "-fPIC", "-shared", needs, *SOURCES.glob("*.cpp"), "-o", tmp_path / NAME]
     subprocess.run(command, check=True)
+    stamp(tmp_path)
     monkeypatch.setattr(module, "BUILT_LIBRARY", tmp_path / NAME)
     with pytest.raises(UserError, match=r"a CPU that has fma4(?s:.*)build_cpu_operators\.sh"):
         OnnxRuntimeBackend(random_bundle("street-tiny").onnx("fp32"))

@@ -96,6 +96,8 @@ def test_a_call_leaves_nothing_for_the_next(library):
         (10, (143,), "of the expansion's"),
         (0, (1, 25, 18, 24), "of the expansion's"),
         (0, (24, 18, 24), "four dimensions"),
+        (0, (0, 24, 18, 24), "is empty"),
+        (1, (0, 1, 3, 3), "is empty"),
     ],
 )
 def test_shapes_that_do_not_fit_are_refused(library, index, shape, message):
@@ -109,3 +111,12 @@ def test_a_sum_of_two_shapes_is_refused(library):
     inputs, attributes = make("stride 2", 1)
     with pytest.raises(Exception, match="the shape of Y"):
         run(library, "MBConv", inputs, attributes | {"residual": 1})
+
+
+@pytest.mark.parametrize("size", [(2, 9), (9, 2)])
+def test_a_map_smaller_than_the_kernel_is_refused(library, size):
+    """By one pixel, less than a stride: rounded towards zero, there would be an output."""
+    inputs, attributes = make("stride 2", 1)
+    inputs[0] = torch.zeros(1, 16, *size)
+    with pytest.raises(Exception, match="smaller than the kernel"):
+        run(library, "MBConv", inputs, attributes | {"pads": [0, 0, 0, 0]})

@@ -184,6 +184,13 @@ def test_labels_where_logits_are_not_numbers(library, value, scale):
     np.testing.assert_array_equal(y, label_head(logits, scale))
 
 
+def test_an_empty_batch_has_no_output(library):
+    attributes = {"out_channels": 5, "kernel_shape": [3, 3], "group": 1, "pad_mode": "reflect", "activation": "none"}
+    inputs = [torch.zeros(0, 6, 4, 8), torch.zeros(0, 6 * 5 * 9, 2, 2), torch.zeros(5)]
+    assert run(library, "DPWConv", inputs, attributes).shape == (0, 5, 4, 8)
+    assert run(library, "LabelHead", [torch.zeros(0, 19, 3, 4)], {"scale": 2}).shape == (0, 6, 8)
+
+
 def test_threads_share_the_work(library):
     torch.manual_seed(0)
     inputs = [torch.randn(2, 6, 32, 80), torch.randn(2, 6 * 5, 8, 20), torch.randn(5)]

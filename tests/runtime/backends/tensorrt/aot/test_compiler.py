@@ -137,6 +137,13 @@ def test_what_does_not_compile_says_why():
         compile_kernel(launch.source, {**launch.defines, "NODE_CALL": "nonsense()"}, 87)
 
 
+def test_headers_that_the_compiler_cannot_read_are_a_clear_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    (tmp_path / "cuda_fp16.h").write_text("#error of another release\n")
+    monkeypatch.setattr(compiler, "find_cuda_headers", lambda: tmp_path)
+    with pytest.raises(UserError, match=r"(?s)do not compile three lines.*of another release.*one release of CUDA"):
+        check_compiler(87)
+
+
 def test_a_missing_part_is_a_clear_message(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, nvrtc):
     def missing(*arguments: object) -> None:
         raise RuntimeError("Failure finding libnvrtc.so")

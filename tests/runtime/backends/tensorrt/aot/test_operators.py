@@ -124,6 +124,27 @@ except UserError as error:
     assert said.startswith("this process has loaded the plugin library")
 
 
+def test_the_library_is_refused_in_a_process_that_has_the_aot_operators(bindings: RealBindings):
+    said = run(
+        bindings,
+        """
+from pathlib import Path
+from runtime.backends.tensorrt.plugin import load_plugin
+from runtime.errors import UserError
+library = Path("/nowhere/libhyperseg_plugins.so")
+for _ in range(2):
+    try:
+        load_plugin(trt, library)
+    except UserError as error:
+        print(error)
+    prepare(trt, "8.7", b"")
+""",
+    )
+    without, having = said.splitlines()
+    assert "cannot load the plugin library /nowhere" in without
+    assert having.startswith("this process has built an engine with --plugin aot")
+
+
 @pytest.mark.parametrize("version", [version for version in VERSIONS if version not in WITH_AOT])
 def test_a_tensorrt_without_such_plugins_is_a_clear_message(version: str, bundle: Path, request: pytest.FixtureRequest):
     bindings = prepare(version, request.config.cache.mkdir("tensorrt-bindings"))
@@ -170,6 +191,15 @@ def test_numbers_that_clash_are_told(sizes, attributes, message):
     assert node_of(CONV, "float16", SIZES, ATTRIBUTES).pad_mode == "reflect"  # without the parser's NUL
     with pytest.raises(ValueError, match=message):
         node_of(CONV, "float16", sizes, ATTRIBUTES | attributes)
+
+
+def test_the_labels_of_one_image_fit_in_32_bits():
+    def labels(height, width, scale):
+        return node_of(OPERATORS[-1], "float16", [[-1, 19, height, width]], {"scale": np.array([scale])})
+
+    assert labels(20000, 26000, 2).scale == 2
+    with pytest.raises(ValueError, match="40000x40000, enlarged 2 times, is too large"):
+        labels(40000, 40000, 2)
 
 
 def test_a_previous_level_of_another_size_is_told():
