@@ -12,6 +12,9 @@
 #include <cstdlib>
 
 #define HYPERSEG_ON_CPU
+#ifndef __CUDA_ARCH__
+#define __CUDA_ARCH__ 870  // whose code the kernels run, where it differs
+#endif
 #define __global__
 #define __device__
 #define __host__

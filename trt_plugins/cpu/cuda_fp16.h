@@ -22,6 +22,11 @@ struct alignas(4) __half2 {
     __half x, y;
 };
 
+inline __half __low2half(__half2 pair) { return pair.x; }
+inline __half __high2half(__half2 pair) { return pair.y; }
+inline bool __hlt(__half a, __half b) { return a.value < b.value; }
+inline bool __hgt(__half a, __half b) { return a.value > b.value; }
+
 inline __half2 __hfma2(__half2 a, __half2 b, __half2 c) {
     // A double holds the product of two halves, and its sum with a third wherever rounding it to a half asks for it.
     auto const fma = [](__half a, __half b, __half c) {

@@ -43,8 +43,8 @@ bool validParts(Params const& p) {
 }
 
 // True if the map is whole and cut into equal patches, the kernel is odd, the border can be mirrored, the type is one
-// we have and K holds `theta` values from weightOffset on. Params are those of either operator; theta < 0 stands for
-// too many.
+// we have and K holds `theta` values from weightOffset on. Params are those of a patch-wise operator; theta < 0 stands
+// for too many.
 template <typename Params>
 bool validMapAndWeights(Params const& p, int64_t theta) {
     if (!validParts(p)) return false;
@@ -68,9 +68,13 @@ cudaError_t launch(void (*kernel)(Params), int64_t gridX, int64_t gridY, int thr
                    cudaStream_t stream, Params params) {
     if (gridX > kMaxGridX || gridY > kMaxGridYZ) return cudaErrorInvalidConfiguration;
     if (sharedBytes > kMaxSharedBytes) {
-        cudaError_t const granted =
-            cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(sharedBytes));
-        if (granted != cudaSuccess) return granted;
+        // The attribute is the kernel's, not the launch's: with this launch's own need, a thread that launches a
+        // smaller shape could take the memory from one that is about to launch a larger.
+        int device = 0, most = 0;
+        cudaError_t error = cudaGetDevice(&device);
+        if (!error) error = cudaDeviceGetAttribute(&most, cudaDevAttrMaxSharedMemoryPerBlockOptin, device);
+        if (!error) error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, most);
+        if (error) return error;
     }
     dim3 const grid(static_cast<unsigned>(gridX), static_cast<unsigned>(gridY));
     void* arguments[] = {&params};

@@ -44,9 +44,19 @@ __device__ inline uint32_t multiplyAdd(uint32_t a, uint32_t b, uint32_t c) {
     return bitsOf(__hfma2(halves(a), halves(b), halves(c)));
 }
 
+__device__ inline __half bounded(__half value, __half low, __half high) {
+    return __hlt(value, low) ? low : __hgt(value, high) ? high : value;
+}
+
 // Both, not below low and not above high; NaN stays NaN.
 __device__ inline uint32_t bounded(uint32_t pair, uint32_t low, uint32_t high) {
+#if __CUDA_ARCH__ >= 800
     return bitsOf(__hmin2_nan(__hmax2_nan(halves(pair), halves(low)), halves(high)));
+#else  // where the headers of CUDA 11 do not have these functions
+    __half2 const values = halves(pair), lows = halves(low), highs = halves(high);
+    return bitsOf(__half2{bounded(__low2half(values), __low2half(lows), __low2half(highs)),
+                          bounded(__high2half(values), __high2half(lows), __high2half(highs))});
+#endif
 }
 
 }  // namespace hyperseg

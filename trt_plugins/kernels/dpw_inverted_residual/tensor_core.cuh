@@ -2,9 +2,9 @@
 // matrix products summed in float; between them the depthwise runs on the CUDA cores, two channels to an instruction,
 // and rounds to FP16 after each of its nine products. Hidden values never leave the block.
 //
-// Who owns what: a block owns a tile of one patch, or of 2 or 4 neighbouring patches that it computes in
-// turn; a warp owns a strip of 8 columns and 2 * M_TILES rows of it, with
-// all output channels' sums in registers. Hidden channels pass by in planes of 8:
+// Who owns what: a block owns a tile of one patch, or of 2 or 4 neighbouring patches that it computes in turn; a warp
+// owns a strip of 8 columns and 2 * M_TILES rows of it, with all output channels' sums in registers. Hidden channels
+// pass by in planes of 8:
 //   expand      all warps: hidden [window pixels, 8] = act(x [window pixels, Cin] * expand^T [Cin, 8] + bias1); a warp
 //               expands the same pixels of every plane and keeps its share of x in registers
 //   depthwise   a lane filters two neighbouring channels of a column, whose window rows it reads once; the two pixels
@@ -44,7 +44,7 @@ struct Tile {
     // Rows of 16 window pixels that a warp expands: warp, warp + kWarps, ...
     static constexpr int kExpandTiles = (kWindow + 15) / 16, kWarpTiles = (kExpandTiles + kWarps - 1) / kWarps;
     static constexpr int kOutputs = N_TILES * 8;
-    // Of a multiprocessor at once: as many as its registers hold without spills.
+    // Of a multiprocessor at once: as many as its registers hold with hardly a spill (../ptxas.md).
     static constexpr int kBlocks = kThreads == 256 ? 2 : N_TILES < 4 ? 5 : 4;
 
     // x [kWindow, rowStride(depth)], hidden [kPlanes, kWindow, 8], then for each of the block's patches expand
@@ -124,10 +124,11 @@ __device__ inline void stageSkip(__half* x, int xStride, DpwInvertedResidualPara
 }
 
 // Two neighbouring rows (or columns) of a window, the first of them odd, and the two cells of the previous map between
-// which both lie: each is second[.] of the way from cell 0 to cell 1.
+// which both lie: pixel 0 is nearer to cell 0, pixel 1 to cell 1. The map's last pixel can only be pixel 0 and is its
+// cell 1; the map's first can only be pixel 1 and is its cell 0.
 struct Pair {
     int pixels[2], cells[2];
-    float second[2];
+    bool atEnd[2];  // of the map
 };
 
 // The pair from `first` on, -1 or an odd number, of `size` pixels; a pixel of zeros (-1) stays one.
@@ -137,14 +138,14 @@ __device__ inline Pair pairOf(int first, int size, PadMode padMode) {
 #pragma unroll
     for (int i = 0; i < 2; ++i) {
         pair.pixels[i] = pixelAt(first + i, 0, size, 1, padMode).row;
-        float const source = fminf(fmaxf(0.5f * pair.pixels[i] - 0.25f, 0.f), static_cast<float>(cells - 1));
-        pair.second[i] = source - cell;
+        pair.atEnd[i] = pair.pixels[i] == (i == 0 ? size - 1 : 0);
     }
     return pair;
 }
 
-__device__ inline float between(float first, float second, float share) {
-    return (1.f - share) * first + share * second;
+// Pixel i of a pair whose cells have these values; as in map.cuh, nothing but its cell counts at an end of the map.
+__device__ inline float between(Pair const& pair, int i, float first, float second) {
+    return betweenCells((i == 0) != pair.atEnd[i] ? first : second, i == 0 ? second : first);
 }
 
 // x up to column previousDepth = the previous map, enlarged: a thread takes 4 channels of the four pixels that lie
@@ -177,8 +178,8 @@ __device__ inline void stagePrevious(__half* x, int xStride, DpwInvertedResidual
                 float value[2];
 #pragma unroll
                 for (int j = 0; j < 2; ++j)
-                    value[j] = between(between(cell[j][0], cell[j][1], columns.second[i % 2]),
-                                       between(cell[j][2], cell[j][3], columns.second[i % 2]), rows.second[i / 2]);
+                    value[j] = between(rows, i / 2, between(columns, i % 2, cell[j][0], cell[j][1]),
+                                       between(columns, i % 2, cell[j][2], cell[j][3]));
                 bool const inside = rows.pixels[i / 2] >= 0 && columns.pixels[i % 2] >= 0;
                 values[i][k / 2] = inside ? packed(value[0], value[1]) : 0;
             }
@@ -217,7 +218,6 @@ __global__ void __launch_bounds__(Tile<TILE_ROWS, TILE_COLUMNS, M_TILES, N_TILES
     int const index = static_cast<int>(blockIdx.x) / tiles * params.patchesPerBlock;
     int const n = index / patches, firstPatch = index % patches;
     int64_t const plane = int64_t{p.height} * p.width;
-    __half const* input = static_cast<__half const*>(p.x.skip) + int64_t{n} * p.inChannels * plane;
     __half* y = static_cast<__half*>(p.y) + int64_t{n} * p.outChannels * plane;
 
     auto const stagePart = [&](int offset, int rows, int stride, auto const& valueAt) {
@@ -358,7 +358,8 @@ __global__ void __launch_bounds__(Tile<TILE_ROWS, TILE_COLUMNS, M_TILES, N_TILES
 #pragma unroll
             for (int r = 0; r < T::kStripRows; ++r, to += p.width) {
                 float value = sum[r / 2][i / 2][r % 2 * 2 + i % 2] + bias;
-                if (!LEVEL && p.residual) value += toFloat(input[to - y]);
+                if (!LEVEL && p.residual)  // x has y's shape
+                    value += toFloat(static_cast<__half const*>(p.x.skip)[to - static_cast<__half*>(p.y)]);
                 *to = __float2half(value);
             }
         }
