@@ -45,7 +45,7 @@ struct Tile {
     static constexpr int kExpandTiles = (kWindow + 15) / 16, kWarpTiles = (kExpandTiles + kWarps - 1) / kWarps;
     static constexpr int kOutputs = N_TILES * 8;
     // Of a multiprocessor at once: as many as its registers hold with hardly a spill (../ptxas.md).
-    static constexpr int kBlocks = kThreads == 256 ? 2 : N_TILES < 4 ? 5 : 4;
+    static constexpr int kBlocks = kThreads == 256 ? 2 : N_TILES < 3 ? 5 : 4;
 
     // x [kWindow, rowStride(depth)], hidden [kPlanes, kWindow, 8], then for each of the block's patches expand
     // [hidden, rowStride(depth)], project [kOutputs, rowStride(hidden)] and depthwise [9, hidden], all FP16; float
